@@ -1,0 +1,53 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+
+/** What a counter or gauge may be labelled with: names from unions, never text from an input. */
+type LabelNames = readonly string[];
+
+/** The metrics of one process (or of one part of it, in a test). The only home of prom-client. */
+export class Metrics {
+  readonly #registry = new Registry();
+
+  /** Also counts what the runtime knows of itself: CPU, memory, event loop, descriptors. */
+  collectProcess(): void {
+    collectDefaultMetrics({ register: this.#registry });
+  }
+
+  counter<const L extends LabelNames>(
+    name: string,
+    help: string,
+    labelNames: L = [] as unknown as L,
+  ): Counter<L[number]> {
+    const known = this.#registry.getSingleMetric(name);
+    if (known) return known as Counter<L[number]>;
+    return new Counter({ name, help, labelNames: [...labelNames], registers: [this.#registry] });
+  }
+
+  gauge<const L extends LabelNames>(name: string, help: string, labelNames: L = [] as unknown as L): Gauge<L[number]> {
+    const known = this.#registry.getSingleMetric(name);
+    if (known) return known as Gauge<L[number]>;
+    return new Gauge({ name, help, labelNames: [...labelNames], registers: [this.#registry] });
+  }
+
+  histogram<const L extends LabelNames>(
+    name: string,
+    help: string,
+    labelNames: L,
+    buckets: readonly number[],
+  ): Histogram<L[number]> {
+    const known = this.#registry.getSingleMetric(name);
+    if (known) return known as Histogram<L[number]>;
+    return new Histogram({
+      name,
+      help,
+      labelNames: [...labelNames],
+      buckets: [...buckets],
+      registers: [this.#registry],
+    });
+  }
+
+  /** The Prometheus text exposition format, version 0.0.4. */
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+}
+export type { Counter, Gauge, Histogram };

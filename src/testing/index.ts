@@ -1,0 +1,3 @@
+// Tests only: time that moves when told, streams back to back, folders that go away.
+export { FakeClock } from "./fake-clock.ts";
+export { scratchDir } from "./scratch.ts";

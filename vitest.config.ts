@@ -1,0 +1,11 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["src/**/*.test.ts", "checks/**/*.test.ts"],
+    // Whole-program tests share two cores and the machine's network namespaces; they have a run of their own.
+    exclude: ["checks/e2e/**", "node_modules/**"],
+    maxWorkers: 2,
+    testTimeout: 20_000,
+  },
+});
