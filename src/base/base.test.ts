@@ -84,9 +84,9 @@ describe("Scope", () => {
   test("what is deferred to a closed scope stops at once", async () => {
     const scope = new Scope();
     await scope.close();
-    let stopped = false;
-    scope.defer(() => void (stopped = true));
-    expect(stopped).toBe(true);
+    const stopped: string[] = [];
+    scope.defer(() => void stopped.push("late"));
+    expect(stopped).toEqual(["late"]);
   });
 });
 
