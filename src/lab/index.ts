@@ -1,0 +1,17 @@
+// Clusters on one machine, as real processes: pods from manifests, gateways, control planes, and the commands on them.
+// Absent on purpose: what a mesh is. The lab starts the same programs that run anywhere, and plays Kubernetes to them.
+export { demo } from "./demo.ts";
+export { labApply, labDelete, labDown, labExec, labLogs, labNames, labStatus, labUp } from "./lab.ts";
+export {
+  type ChosenMode,
+  type ClusterStatus,
+  type LabCluster,
+  type LabMode,
+  type LabProgress,
+  type LabStatus,
+  type LabTarget,
+  type LabUpOptions,
+  labModes,
+  type PodPhase,
+  type PodStatus,
+} from "./types.ts";
