@@ -6,6 +6,7 @@ export default defineConfig({
     // Whole-program tests share two cores and the machine's network namespaces; they have a run of their own.
     exclude: ["checks/e2e/**", "node_modules/**"],
     maxWorkers: 2,
+    reporters: ["default", "./checks/tally.ts"],
     testTimeout: 20_000,
   },
 });

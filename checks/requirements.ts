@@ -1,0 +1,48 @@
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import type { TestContext } from "vitest";
+
+/** What a test may need of the machine beyond Node, and how to find out whether it is there. */
+const probes = {
+  root: () => process.getuid?.() === 0 || "not root",
+  netns: () => tryRun(["unshare", "--net", "true"]) || "network namespaces are not available here",
+  userns: () =>
+    tryRun(["unshare", "--user", "--map-root-user", "--net", "true"]) || "user namespaces are not available here",
+  iptables: () => onPath("iptables") || "iptables is not installed",
+  curl: () => onPath("curl") || "curl is not installed",
+  dig: () => onPath("dig") || "dig is not installed",
+  openssl: () => onPath("openssl") || "openssl is not installed",
+} satisfies Record<string, () => true | string>;
+
+export type Requirement = keyof typeof probes;
+
+const paths = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];
+
+function onPath(program: string): boolean {
+  return paths.some((dir) => existsSync(`${dir}/${program}`));
+}
+
+function tryRun([program, ...args]: readonly [string, ...string[]]): boolean {
+  try {
+    execFileSync(program, args, { stdio: "ignore", timeout: 10_000 });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Skips the test, with the reason, when the machine lacks something; fails it instead when `ISTHMUS_REQUIRE` names
+ * that thing (or `all`).
+ */
+export function needs(context: TestContext, ...requirements: readonly Requirement[]): void {
+  const required = (process.env["ISTHMUS_REQUIRE"] ?? "").split(",");
+  for (const requirement of requirements) {
+    const found = probes[requirement]();
+    if (found === true) continue;
+    if (required.includes(requirement) || required.includes("all")) {
+      throw new Error(`this test needs "${requirement}", which ISTHMUS_REQUIRE demands: ${found}`);
+    }
+    context.skip(`needs "${requirement}": ${found}`);
+  }
+}
