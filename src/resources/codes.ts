@@ -1,0 +1,38 @@
+/** Every code that a violation can carry. Codes are stable: one that is no longer used is not given again. */
+export const codes = {
+  ISM0101: { severity: "error", says: "the text is not valid YAML or JSON" },
+  ISM0102: { severity: "error", says: "the text is larger than may be read" },
+  ISM0103: { severity: "error", says: "the text nests deeper than may be read" },
+  ISM0104: { severity: "error", says: "aliases expand to more than may be read" },
+  ISM0105: { severity: "error", says: "a key stands twice in one mapping" },
+  ISM0106: { severity: "error", says: "a key is not allowed, because it would reach into the program that reads it" },
+  ISM0107: { severity: "error", says: "a tag is not one of YAML's plain types" },
+  ISM0108: { severity: "error", says: "a number is not finite" },
+  ISM0109: { severity: "error", says: "the text has more documents than may be read" },
+  ISM0110: { severity: "error", says: "a placeholder such as $NAME in braces was not filled in" },
+  ISM0201: { severity: "error", says: "a document is not an object with apiVersion, kind and metadata" },
+  ISM0202: { severity: "warning", says: "the kind is not one that is read; the object is ignored" },
+  ISM0203: { severity: "error", says: "the kind is known but not in this apiVersion" },
+  ISM0204: { severity: "error", says: "the name of an object is missing or cannot be one" },
+  ISM0205: { severity: "error", says: "generateName needs an API server; an object in a file needs a name" },
+  ISM0206: { severity: "error", says: "the namespace of an object cannot be one" },
+  ISM0301: { severity: "error", says: "a field is not one of this kind's" },
+  ISM0302: { severity: "error", says: "a required field is missing" },
+  ISM0303: { severity: "error", says: "a value has the wrong type" },
+  ISM0304: { severity: "error", says: "a value is not one of those allowed" },
+  ISM0305: { severity: "error", says: "a number, a text or a list is outside its limits" },
+  ISM0306: { severity: "error", says: "a host is not a DNS name" },
+  ISM0307: { severity: "error", says: "an address is not an IP address or range" },
+  ISM0308: { severity: "error", says: "a name is not a DNS label" },
+  ISM0309: { severity: "error", says: "a duration cannot be read" },
+  ISM0310: { severity: "error", says: "a label's key or value is not allowed" },
+  ISM0311: {
+    severity: "error",
+    says: "the address of an endpoint is neither an IP address, a DNS name nor a unix socket",
+  },
+  ISM0312: { severity: "error", says: "exportTo names something that is no namespace, or contradicts itself" },
+  ISM0411: { severity: "error", says: "an endpoint's ports are keyed by the name of a service port" },
+  ISM0412: { severity: "error", says: "a unix socket endpoint has no ports, and its service exactly one" },
+} as const satisfies Record<string, { readonly severity: "error" | "warning"; readonly says: string }>;
+
+export type Code = keyof typeof codes;

@@ -1,0 +1,39 @@
+// What people write, read strictly: text to resources, or to everything that is wrong with it, each thing at its place.
+// Absent on purpose: files, watching, and whatever takes two objects to judge (the model does that).
+export { type Code, codes } from "./codes.ts";
+export type { Frozen } from "./frozen.ts";
+export type { GatewayHost } from "./istio/gateway.ts";
+export type { RouteHost } from "./istio/virtual-service.ts";
+export type { EndpointAddress } from "./istio/workload-entry.ts";
+export { type Kind, type KindRow, kindNames, kindOf, kinds } from "./kinds.ts";
+export {
+  type Container,
+  type Deployment,
+  type DestinationRule,
+  type DestinationRuleSpec,
+  type EndpointSlice,
+  type Gateway,
+  type GatewaySpec,
+  type HttpMatch,
+  type HttpRule,
+  type Metadata,
+  type Namespace,
+  type Node,
+  type Pod,
+  type PodSpec,
+  type Resource,
+  type ResourceOf,
+  resourceKey,
+  type Service,
+  type ServiceAccount,
+  type ServiceEntry,
+  type ServiceEntrySpec,
+  type StringMatch,
+  type TcpRule,
+  type TlsRule,
+  type TrafficPolicy,
+  type VirtualService,
+  type VirtualServiceSpec,
+  type WorkloadEntry,
+  type WorkloadEntrySpec,
+} from "./resource.ts";
