@@ -16,6 +16,15 @@ describe("rooms", () => {
     expect(files.flatMap((file) => violations(file, readFileSync(join(src, file), "utf8")))).toEqual([]);
   });
 
+  test("the table in ARCHITECTURE.md is the table of the check", () => {
+    const text = readFileSync(join(import.meta.dirname, "../ARCHITECTURE.md"), "utf8");
+    const rows = (text.split("<!-- rooms -->")[1] ?? "").matchAll(/^\| `(\w+)` \|[^|]*\| ([^|]*) \|$/gm);
+    const written = Object.fromEntries(
+      [...rows].map(([, room, list]) => [room, list === "nothing" ? [] : list!.split(", ")]),
+    );
+    expect(written).toEqual(rooms);
+  });
+
   test("no two rooms import each other, directly or around a corner", () => {
     const order = Object.keys(rooms);
     for (const [room, allowed] of Object.entries(rooms)) {
