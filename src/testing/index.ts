@@ -1,3 +1,4 @@
 // Tests only: time that moves when told, streams back to back, folders that go away.
+export { type TestAuthority, testAuthority } from "./certificates.ts";
 export { FakeClock } from "./fake-clock.ts";
 export { scratchDir } from "./scratch.ts";

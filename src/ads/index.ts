@@ -1,0 +1,29 @@
+// The discovery protocol (xDS v3 over gRPC, aggregated), both ends, and gRPC itself for whoever else needs it.
+// Absent on purpose: what to tell a proxy (it is handed a `Snapshot`), and what a proxy does with it.
+export {
+  type CallOptions,
+  type ChannelOptions,
+  type ClientStream,
+  type GrpcChannel,
+  openChannel,
+} from "./grpc/channel.ts";
+export type {
+  CallerCertificate,
+  ClientSecurity,
+  ClientTlsMaterial,
+  ExpectedServer,
+  ServerSecurity,
+  TlsMaterial,
+} from "./grpc/credentials.ts";
+export {
+  type Caller,
+  type GrpcListen,
+  type GrpcServerOptions,
+  type Handlers,
+  type Implementation,
+  implement,
+  type ServerCall,
+  type ServerStream,
+  startGrpcServer,
+} from "./grpc/server.ts";
+export { type GrpcStatus, grpcFailure, grpcStatusOf } from "./grpc/status.ts";
