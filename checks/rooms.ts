@@ -7,12 +7,11 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   sources: ["base", "values", "resources"],
   model: ["base", "values", "resources"],
   xds: ["base", "values", "proto", "resources", "model"],
-  hops: ["base", "values", "proto"],
   ads: ["base", "values", "proto"],
   ca: ["base", "values", "proto", "ads"],
   dns: ["base", "values"],
   proxy: ["base", "values", "proto", "ads", "ca", "dns"],
-  control: ["base", "values", "proto", "resources", "sources", "model", "xds", "hops", "ads", "ca", "dns"],
+  control: ["base", "values", "proto", "resources", "sources", "model", "xds", "ads", "ca", "dns"],
   lab: ["base", "values", "resources", "ca", "control", "proxy"],
   cli: [
     "base",
@@ -33,7 +32,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Rooms whose functions depend on their arguments alone. Of `base` they use failures and types, nothing that runs. */
-export const pureRooms: readonly string[] = ["values", "proto", "resources", "model", "xds", "hops"];
+export const pureRooms: readonly string[] = ["values", "proto", "resources", "model", "xds"];
 
 /** Node's modules that a pure room may use: they compute, and touch nothing outside. */
 export const pureModules: readonly string[] = ["node:net#isIP", "node:crypto", "node:buffer"];
@@ -43,7 +42,7 @@ export const pureBaseNames: readonly string[] = ["Failure", "within", "explain",
 
 /** Each npm package has one home, so that replacing it is a change in one place. */
 export const packageHomes: Readonly<Record<string, readonly string[]>> = {
-  "@bufbuild/protobuf": ["proto", "xds", "ads", "ca", "proxy", "control", "cli", "hops", "lab"],
+  "@bufbuild/protobuf": ["proto", "xds", "ads", "ca", "proxy", "control", "cli", "lab"],
   "@grpc/grpc-js": ["ads/grpc.ts", "ads/grpc"],
   chokidar: ["sources/folder.ts"],
   commander: ["cli"],
