@@ -42,6 +42,7 @@ export class WebSocketPeer {
   readonly #events: WebSocketEvents;
   #pending = Buffer.alloc(0);
   #fragments: Buffer[] = [];
+  #fragmentsLength = 0;
   #fragmentedOpcode: number | undefined;
   #ended = false;
 
@@ -144,38 +145,53 @@ export class WebSocketPeer {
   }
 
   #accept({ final, opcode, payload }: { final: boolean; opcode: number; payload: Buffer }): void {
-    if (opcode >= 8 && (!final || payload.length > 125)) return this.#refuse(1002, "bad control frame");
+    if (opcode >= 8 && (!final || payload.length > 125)) {
+      this.#refuse(1002, "bad control frame");
+      return;
+    }
     switch (opcode) {
       case opcodes.text:
       case opcodes.binary:
-      case opcodes.continuation: {
-        if ((opcode === opcodes.continuation) !== (this.#fragmentedOpcode !== undefined)) {
-          return this.#refuse(1002, "fragment out of order");
-        }
-        this.#fragments.push(Buffer.from(payload));
-        const total = this.#fragments.reduce((sum, part) => sum + part.length, 0);
-        if (total > longestMessage || this.#fragments.length > 65536) return this.#refuse(1009, "message too long");
-        this.#fragmentedOpcode ??= opcode;
-        if (!final) return;
-        const message = Buffer.concat(this.#fragments);
-        const binary = this.#fragmentedOpcode === opcodes.binary;
-        this.#fragments = [];
-        this.#fragmentedOpcode = undefined;
-        return this.#events.message(message, binary);
-      }
+      case opcodes.continuation:
+        this.#acceptData(final, opcode, payload);
+        return;
       case opcodes.ping:
-        return this.#write(opcodes.pong, Buffer.from(payload));
+        this.#write(opcodes.pong, Buffer.from(payload));
+        return;
       case opcodes.pong:
-        return this.#events.pong?.(payload);
+        this.#events.pong?.(payload);
+        return;
       case opcodes.close: {
         const code = payload.length >= 2 ? payload.readUInt16BE(0) : 1005;
         this.#write(opcodes.close, Buffer.from(payload));
         this.#stream.end();
-        return this.#end(code, payload.subarray(2).toString());
+        this.#end(code, payload.subarray(2).toString());
+        return;
       }
       default:
-        return this.#refuse(1002, "unknown opcode");
+        this.#refuse(1002, "unknown opcode");
     }
+  }
+
+  #acceptData(final: boolean, opcode: number, payload: Buffer): void {
+    if ((opcode === opcodes.continuation) !== (this.#fragmentedOpcode !== undefined)) {
+      this.#refuse(1002, "fragment out of order");
+      return;
+    }
+    this.#fragments.push(Buffer.from(payload));
+    this.#fragmentsLength += payload.length;
+    if (this.#fragmentsLength > longestMessage || this.#fragments.length > 65536) {
+      this.#refuse(1009, "message too long");
+      return;
+    }
+    this.#fragmentedOpcode ??= opcode;
+    if (!final) return;
+    const message = Buffer.concat(this.#fragments);
+    const binary = this.#fragmentedOpcode === opcodes.binary;
+    this.#fragments = [];
+    this.#fragmentsLength = 0;
+    this.#fragmentedOpcode = undefined;
+    this.#events.message(message, binary);
   }
 }
 
