@@ -1,11 +1,13 @@
 // What people write, read strictly: text to resources, or to everything that is wrong with it, each thing at its place.
 // Absent on purpose: files, watching, and whatever takes two objects to judge (the model does that).
 export { type Code, codes } from "./codes.ts";
-export type { Frozen } from "./frozen.ts";
+export { type DecodeContext, type Decoded, decodeResource } from "./decode.ts";
+export { type Frozen, freeze } from "./frozen.ts";
 export type { GatewayHost } from "./istio/gateway.ts";
 export type { RouteHost } from "./istio/virtual-service.ts";
 export type { EndpointAddress } from "./istio/workload-entry.ts";
 export { type Kind, type KindRow, kindNames, kindOf, kinds } from "./kinds.ts";
+export { type ReadContext, type Reading, readResources } from "./read.ts";
 export {
   type Container,
   type Deployment,
@@ -37,3 +39,5 @@ export {
   type WorkloadEntry,
   type WorkloadEntrySpec,
 } from "./resource.ts";
+export { formatPath, formatViolation, type Violation } from "./violation.ts";
+export { documents, type YamlDocument, type YamlLimits, yamlLimits } from "./yaml.ts";

@@ -5,6 +5,7 @@ import { serviceEntry } from "./istio/service-entry.ts";
 import { virtualService } from "./istio/virtual-service.ts";
 import { workloadEntry } from "./istio/workload-entry.ts";
 import { deployment, endpointSlice, namespace, node, pod, service, serviceAccount } from "./kube/core.ts";
+import type { Report } from "./schema.ts";
 
 /** What is known of a kind. The schema is of the object without `apiVersion`, `kind` and `metadata`. */
 export interface KindRow {
@@ -19,6 +20,14 @@ export interface KindRow {
   /** Whether a field that the schema does not name is an error. For Kubernetes' own kinds we read only what we use. */
   readonly unknownFields: "refused" | "ignored";
   readonly schema: z.ZodObject;
+  /** What is unwise about a good object, seen from all of it. Codes are warnings. */
+  readonly advise?: (object: AdvisedObject, report: Report) => void;
+}
+
+/** A good object as `advise` gets it: the row itself knows what its spec is. */
+export interface AdvisedObject {
+  readonly metadata: { readonly name: string; readonly namespace: string };
+  readonly spec?: unknown;
 }
 
 const istio = {

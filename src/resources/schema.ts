@@ -129,6 +129,16 @@ export const duration: z.ZodType<number, string> = parsed(
   },
 );
 
+/** The same, and `0s` for what ends with the session. */
+export const durationOrZero: z.ZodType<number, string> = parsed(
+  'a duration such as "0s" or "1h"',
+  "ISM0309",
+  (written) => {
+    const ms = parseDuration(written);
+    return ms !== undefined && Number.isInteger(ms) ? ms : undefined;
+  },
+);
+
 /** A protocol as Istio's ports name it; empty or absent is found out from the first bytes. */
 export const protocol = parsed(
   "one of HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS, TLS, TCP, MONGO, REDIS, MYSQL, UDP",

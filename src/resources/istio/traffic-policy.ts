@@ -1,11 +1,9 @@
 import { z } from "zod";
-import { count, duration, flag, percentValue, portNumber, text, whole } from "../schema.ts";
+import { count, duration, durationOrZero, flag, percentValue, portNumber, text, whole } from "../schema.ts";
 
 const consistentHash = z.strictObject({
   httpHeaderName: text.optional(),
-  httpCookie: z
-    .strictObject({ name: text, path: text.default(""), ttl: z.union([z.literal("0s").transform(() => 0), duration]) })
-    .optional(),
+  httpCookie: z.strictObject({ name: text, path: text.default(""), ttl: durationOrZero }).optional(),
   useSourceIp: flag.optional(),
   httpQueryParameterName: text.optional(),
   minimumRingSize: count.optional(),
