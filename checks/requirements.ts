@@ -10,6 +10,7 @@ const probes = {
     tryRun(["unshare", "--user", "--map-root-user", "--net", "true"]) || "user namespaces are not available here",
   iptables: () => onPath("iptables") || "iptables is not installed",
   curl: () => onPath("curl") || "curl is not installed",
+  tcpdump: () => onPath("tcpdump") || "tcpdump is not installed",
   dig: () => onPath("dig") || "dig is not installed",
   openssl: () => onPath("openssl") || "openssl is not installed",
 } satisfies Record<string, () => true | string>;
