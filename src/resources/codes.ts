@@ -33,6 +33,10 @@ export const codes = {
   ISM0312: { severity: "error", says: "exportTo names something that is no namespace, or contradicts itself" },
   ISM0411: { severity: "error", says: "an endpoint's ports are keyed by the name of a service port" },
   ISM0412: { severity: "error", says: "a unix socket endpoint has no ports, and its service exactly one" },
+  ISM0901: { severity: "error", says: "an object of this kind, namespace and name stands somewhere else already" },
+  ISM0902: { severity: "error", says: "a file cannot be read" },
+  ISM0903: { severity: "error", says: "a file is not UTF-8 text" },
+  ISM0904: { severity: "error", says: "the folder of resources has gone" },
 } as const satisfies Record<string, { readonly severity: "error" | "warning"; readonly says: string }>;
 
 export type Code = keyof typeof codes;

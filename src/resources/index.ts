@@ -7,6 +7,7 @@ export type { GatewayHost } from "./istio/gateway.ts";
 export type { RouteHost } from "./istio/virtual-service.ts";
 export type { EndpointAddress } from "./istio/workload-entry.ts";
 export { type Kind, type KindRow, kindNames, kindOf, kinds } from "./kinds.ts";
+export { plainObjects } from "./plain.ts";
 export { type ReadContext, type Reading, readResources } from "./read.ts";
 export {
   type Container,
@@ -40,4 +41,4 @@ export {
   type WorkloadEntrySpec,
 } from "./resource.ts";
 export { formatPath, formatViolation, type Violation } from "./violation.ts";
-export { documents, type YamlDocument, type YamlLimits, yamlLimits } from "./yaml.ts";
+export { documents, type Place, type YamlDocument, type YamlLimits, yamlLimits } from "./yaml.ts";
