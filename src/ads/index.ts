@@ -1,5 +1,7 @@
 // The discovery protocol (xDS v3 over gRPC, aggregated), both ends, and gRPC itself for whoever else needs it.
 // Absent on purpose: what to tell a proxy (it is handed a `Snapshot`), and what a proxy does with it.
+export { type AdsClient, type AdsClientDeps, type AdsConnectionState, startAdsClient } from "./client.ts";
+export type { Change, Interest, Received, Refusal } from "./client-state.ts";
 export {
   type CallOptions,
   type ChannelOptions,
@@ -27,3 +29,12 @@ export {
   startGrpcServer,
 } from "./grpc/server.ts";
 export { type GrpcStatus, grpcFailure, grpcStatusOf } from "./grpc/status.ts";
+export { type Receipt, Receipts, type RefusedResource, receiptState } from "./receipts.ts";
+export {
+  type Admission,
+  type AdsConnection,
+  type AdsLimits,
+  type AdsServer,
+  type AdsServerDeps,
+  createAdsServer,
+} from "./server.ts";

@@ -32,6 +32,8 @@ export interface ServerStream<Request, Response> extends ServerCall {
    * next holds one message at most. Bytes are sent as they are, as the encoded message.
    */
   send(response: Response | Uint8Array): Promise<void>;
+  /** Ends the call with this status now, whatever the handler waits for; `requests` throws. */
+  fail(failure: unknown): void;
 }
 
 type Handler<M extends DescMethod> = M["methodKind"] extends "unary"
@@ -205,6 +207,7 @@ function serveBidi(handler: BidiHandler, { log, stopping }: HandlerDeps) {
       ...serverCall(call, over.signal),
       requests: requestsOf(call, over.signal),
       send,
+      fail: end,
     };
     const run = async () => handler(stream);
     run().then(
