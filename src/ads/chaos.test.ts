@@ -232,6 +232,7 @@ test("what is written by hand is what the generated code reads", () => {
     typeUrl: typeUrls.cluster,
     nonce: "7",
     resources: [resource("é|x", "v1"), resource("b".repeat(300), "")],
+    changed: [],
     removed: ["gone", ""],
   };
   expect(fromBinary(DeltaDiscoveryResponseSchema, new Uint8Array(encodeDeltaResponse(say)))).toEqual(

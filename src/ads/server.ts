@@ -111,10 +111,13 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
     const onOver = () => closed(stream.signal.reason);
     stream.signal.addEventListener("abort", onOver, { once: true });
     let connection: Connection | undefined;
+    let ended = false;
     try {
       const snapshot = deps.watch(node, caller, own);
       connection = openConnection({ stream, protocol, node, snapshot });
-      own.defer(() => stream.fail(grpcFailure("unavailable", "the server stops", { hint: "come again" })));
+      own.defer(() => {
+        if (!ended) stream.fail(grpcFailure("unavailable", "the server stops", { hint: "come again" }));
+      });
       makeRoom(node.id);
       streams.add(connection);
       counts.streams.set(streams.size);
@@ -125,6 +128,7 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
         if (hear(connection, protocol.typeUrl(request.value), protocol.ask(request.value))) queue.need(connection);
       }
     } finally {
+      ended = true;
       stream.signal.removeEventListener("abort", onOver);
       if (connection && streams.delete(connection)) {
         queue.drop(connection);

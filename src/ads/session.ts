@@ -105,8 +105,7 @@ export class Session {
       if (!response) continue;
       this.#said += 1;
       // A cluster that changed is made anew by the client, which then waits for endpoints that it did not ask for again.
-      if (typeUrl === typeUrls.cluster)
-        this.#subscriptions.get(typeUrls.endpoints)?.owe(response.resources.map(({ name }) => name));
+      if (typeUrl === typeUrls.cluster) this.#subscriptions.get(typeUrls.endpoints)?.owe(response.changed);
       return { typeUrl, ...response };
     }
     return undefined;

@@ -29,6 +29,8 @@ export type Heard =
 export interface Response {
   readonly nonce: string;
   readonly resources: readonly Versioned[];
+  /** Names among them that are new or changed; the others are there because the protocol wants them to be. */
+  readonly changed: readonly string[];
   /** Always empty in state-of-the-world, where what is gone is simply absent. */
   readonly removed: readonly string[];
 }
@@ -194,7 +196,7 @@ class DeltaSubscription implements Subscription {
     this.#owed.clear();
     if (changed.length === 0 && removed.length === 0 && !this.#answerDue) return undefined;
     this.#answerDue = false;
-    this.#outstanding = { nonce, resources: changed, removed };
+    this.#outstanding = { nonce, resources: changed, changed: changed.map(({ name }) => name), removed };
     return this.#outstanding;
   }
 
@@ -306,7 +308,7 @@ class SotwSubscription implements Subscription {
     this.#answerDue = false;
     // While others may still point at what is gone, it stays in the response, as it was.
     const sent = this.#complete ? (phase === "make" ? [...wanted, ...gone] : wanted) : changed;
-    this.#outstanding = { nonce, resources: sent, removed: [] };
+    this.#outstanding = { nonce, resources: sent, changed: changed.map(({ name }) => name), removed: [] };
     this.#lastNonce = nonce;
     return this.#outstanding;
   }
