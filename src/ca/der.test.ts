@@ -29,7 +29,7 @@ describe("der", () => {
     { it: "nothing at all", bytes: "" },
     { it: "an indefinite length", bytes: "30 80 00 00" },
     { it: "a length in two bytes that fits one", bytes: "04 81 05 0102030405" },
-    { it: "a length with a leading zero", bytes: "04 82 0080" + "00".repeat(128) },
+    { it: "a length with a leading zero", bytes: `04 82 0080${"00".repeat(128)}` },
     { it: "a length of four bytes", bytes: "04 84 00000001 00" },
     { it: "a length beyond the end", bytes: "04 05 01" },
     { it: "bytes after the end", bytes: "05 00 00" },

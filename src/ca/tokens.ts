@@ -1,6 +1,15 @@
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type JsonWebKey, type KeyObject } from "node:crypto";
 import { readFile } from "node:fs/promises";
-import { createLocalJWKSet, errors, type JSONWebKeySet, jwtVerify, SignJWT } from "jose";
+import {
+  createLocalJWKSet,
+  errors,
+  type JSONWebKeySet,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  type JWTVerifyOptions,
+  jwtVerify,
+  SignJWT,
+} from "jose";
 import { type Clock, explain, Failure } from "../base/index.ts";
 
 /** For whom a join token is meant: this CA. A token for another service opens nothing here. */
@@ -115,31 +124,29 @@ export function createTokenVerifier(options: {
   /** Who must have made the token; anyone who holds the key when left out. */
   readonly issuer?: string;
 }): TokenVerifier {
-  const keySet = createLocalJWKSet(options.keys);
+  // A key without a name, as PEM has none, stands for any name; a name that a key has means that key and no other.
+  const names = new Set(options.keys.keys.map(({ kid }) => kid).filter((kid) => kid !== undefined));
+  const named = createLocalJWKSet(options.keys);
+  const unnamed = createLocalJWKSet({ keys: options.keys.keys.filter(({ kid }) => kid === undefined) });
+  const findKey: typeof named = async (header, token) => {
+    if (header?.kid === undefined || names.has(header.kid)) return named(header, token);
+    const { kid: _unknown, ...rest } = header;
+    return unnamed(rest, token);
+  };
   return {
     async verify(token) {
       if (token.length > tokenLimit)
         return { ok: false, reason: `token of ${token.length} characters, more than ${tokenLimit}` };
+      const rules: JWTVerifyOptions = {
+        algorithms,
+        audience: options.audience ?? tokenAudience,
+        ...(options.issuer === undefined ? {} : { issuer: options.issuer }),
+        requiredClaims: ["exp", "sub", "aud"],
+        clockTolerance: skewSeconds,
+        currentDate: new Date(options.clock.now()),
+      };
       try {
-        const { payload } = await jwtVerify(
-          token,
-          async (header, jws) => {
-            try {
-              return await keySet(header, jws);
-            } catch (caught) {
-              if (!(caught instanceof errors.JWKSMultipleMatchingKeys)) throw caught;
-              throw new errors.JWKSNoMatchingKey("several keys fit and the token does not say which");
-            }
-          },
-          {
-            algorithms,
-            audience: options.audience ?? tokenAudience,
-            ...(options.issuer === undefined ? {} : { issuer: options.issuer }),
-            requiredClaims: ["exp", "sub", "aud"],
-            clockTolerance: skewSeconds,
-            currentDate: new Date(options.clock.now()),
-          },
-        );
+        const payload = await verifyWithAny({ token, findKey, rules });
         const [, namespace, serviceAccount] = subjectForm.exec(payload.sub ?? "") ?? [];
         if (namespace === undefined || serviceAccount === undefined)
           return {
@@ -154,6 +161,28 @@ export function createTokenVerifier(options: {
       }
     },
   };
+}
+
+/** The claims, by whichever fitting key made the signature. */
+async function verifyWithAny(options: {
+  readonly token: string;
+  readonly findKey: JWTVerifyGetKey;
+  readonly rules: JWTVerifyOptions;
+}): Promise<JWTPayload> {
+  const { token, findKey, rules } = options;
+  try {
+    return (await jwtVerify(token, findKey, rules)).payload;
+  } catch (caught) {
+    if (!(caught instanceof errors.JWKSMultipleMatchingKeys)) throw caught;
+    for await (const key of caught) {
+      try {
+        return (await jwtVerify(token, key, rules)).payload;
+      } catch (failed) {
+        if (!(failed instanceof errors.JWSSignatureVerificationFailed)) throw failed;
+      }
+    }
+    throw new errors.JWSSignatureVerificationFailed();
+  }
 }
 
 /** The library's reasons in our words: none of them repeats what the token holds. */
