@@ -1,0 +1,23 @@
+// The mesh as facts: which services there are, who answers for them, how to reach them, what is suspicious about it.
+// Absent on purpose: what a proxy runs (that is xds), and anything that waits or remembers beyond the mesh before.
+export { byAge, compareText } from "./age.ts";
+export { buildMesh } from "./build.ts";
+export { cached } from "./cached.ts";
+export { type Finding, type FindingCode, findingCodes } from "./finding.ts";
+export { type GatewayServer, serversOf } from "./gateways.ts";
+export type { MeshInput } from "./input.ts";
+export { hostnameOfService, tlsModeLabel } from "./kube-services.ts";
+export { defaultMeshSettings, type Mesh, type MeshSettings, type Workload } from "./mesh.ts";
+export { resolveHost } from "./resolve-host.ts";
+export { type MergedRule, type RuleBook, ruleFor, type Subset } from "./rules.ts";
+export {
+  type Endpoint,
+  isGlobal,
+  namespaceOfGlobal,
+  type Resolution,
+  type Service,
+  type ServicePort,
+  type Visibility,
+  visibleTo,
+} from "./service.ts";
+export { appliesTo, gatewayKey, routesHost, type SourceMatch, type VirtualRoutes } from "./virtual-services.ts";

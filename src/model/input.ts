@@ -1,0 +1,16 @@
+import type { Kind, ResourceOf } from "../resources/index.ts";
+
+/** Resources by kind, as the store holds them: an object that did not change is the same object. */
+export type MeshInput = {
+  readonly [K in Kind as K extends MeshKind ? K : never]: ReadonlyMap<string, ResourceOf<K>>;
+};
+type MeshKind =
+  | "Service"
+  | "EndpointSlice"
+  | "Pod"
+  | "Node"
+  | "ServiceEntry"
+  | "WorkloadEntry"
+  | "Gateway"
+  | "VirtualService"
+  | "DestinationRule";

@@ -1,0 +1,62 @@
+import type { Hostname, Labels, Origin } from "../values/index.ts";
+import type { Finding } from "./finding.ts";
+import type { GatewayServer } from "./gateways.ts";
+import type { RuleBook } from "./rules.ts";
+import type { Service } from "./service.ts";
+import type { VirtualRoutes } from "./virtual-services.ts";
+
+/** What holds for the whole mesh of one cluster. */
+export interface MeshSettings {
+  /** Name of this cluster. */
+  readonly cluster: string;
+  readonly trustDomain: string;
+  /** Namespace of the control plane and the gateways; its DestinationRules are everybody's fallback. */
+  readonly systemNamespace: string;
+  readonly clusterDomain: string;
+  /** What happens to calls for hosts that nobody declared. */
+  readonly outboundPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
+  readonly connectTimeoutMs: number;
+  /** How long an outbound port without a declared protocol waits for the first bytes. */
+  readonly detectionTimeoutMs: number;
+  /** How often DNS names of endpoints are asked for again, when their TTL does not say. */
+  readonly dnsRefreshMs: number;
+}
+
+export const defaultMeshSettings: Omit<MeshSettings, "cluster"> = Object.freeze({
+  trustDomain: "cluster.local",
+  systemNamespace: "isthmus-system",
+  clusterDomain: "cluster.local",
+  outboundPolicy: "ALLOW_ANY",
+  connectTimeoutMs: 10_000,
+  detectionTimeoutMs: 100,
+  dnsRefreshMs: 5_000,
+});
+
+/** A process that runs in this cluster. */
+export interface Workload {
+  readonly name: string;
+  readonly namespace: string;
+  readonly labels: Labels;
+  readonly serviceAccount: string;
+  readonly ips: readonly string[];
+  /** Named container ports. */
+  readonly ports: Readonly<Record<string, number>>;
+  readonly origin: Origin;
+}
+
+/** Everything believed at one moment. Frozen; what did not change since the mesh before is the same object. */
+export interface Mesh {
+  readonly settings: MeshSettings;
+  /** The one service of each host that wins where several claim it, in order of host name. */
+  readonly services: ReadonlyMap<Hostname, Service>;
+  /** Hosts that several namespaces declare: all of them, oldest first. */
+  readonly contested: ReadonlyMap<Hostname, readonly Service[]>;
+  readonly rules: RuleBook;
+  /** Oldest first. */
+  readonly virtualServices: readonly VirtualRoutes[];
+  /** Oldest first. */
+  readonly gateways: readonly GatewayServer[];
+  /** By `namespace/name`. */
+  readonly workloads: ReadonlyMap<string, Workload>;
+  readonly findings: readonly Finding[];
+}

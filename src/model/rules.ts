@@ -1,0 +1,167 @@
+import type { DestinationRule, TrafficPolicy } from "../resources/index.ts";
+import { covers, type Hostname, isWildcard, type Labels, type Origin } from "../values/index.ts";
+import { byAge } from "./age.ts";
+import { cached } from "./cached.ts";
+import { type Finding, finding } from "./finding.ts";
+import type { MeshSettings } from "./mesh.ts";
+import { resolveHost } from "./resolve-host.ts";
+import { type Service, type Visibility, visibleTo } from "./service.ts";
+import { visibilityOf } from "./visibility.ts";
+
+/** A named part of a service's endpoints, with what is different for it. */
+export interface Subset {
+  readonly name: string;
+  readonly labels: Labels;
+  readonly policy: TrafficPolicy | undefined;
+}
+
+/** All DestinationRules of one namespace for one host, merged. The same object as long as they are the same rules. */
+export interface MergedRule {
+  readonly host: Hostname;
+  readonly namespace: string;
+  readonly policy: TrafficPolicy | undefined;
+  readonly subsets: readonly Subset[];
+  readonly visibility: Visibility;
+  readonly origins: readonly Origin[];
+}
+
+/** Rules by namespace; within one, exact hosts by name and wildcards from long to short. */
+export interface RuleBook {
+  readonly byNamespace: ReadonlyMap<
+    string,
+    { readonly exact: ReadonlyMap<Hostname, MergedRule>; readonly wildcards: readonly MergedRule[] }
+  >;
+}
+
+const merged = new WeakMap<
+  DestinationRule,
+  Array<{
+    readonly rules: readonly DestinationRule[];
+    readonly result: MergedRule;
+    readonly findings: readonly Finding[];
+  }>
+>();
+
+export function buildRuleBook(
+  rules: Iterable<DestinationRule>,
+  settings: MeshSettings,
+): { readonly book: RuleBook; readonly findings: readonly Finding[] } {
+  const groups = new Map<string, { namespace: string; host: Hostname; rules: DestinationRule[] }>();
+  for (const rule of rules) {
+    const namespace = rule.metadata.namespace;
+    const host = resolveHost(rule.spec.host, namespace, settings);
+    const key = `${namespace}/${host}`;
+    const group = groups.get(key);
+    if (group) group.rules.push(rule);
+    else groups.set(key, { namespace, host, rules: [rule] });
+  }
+  const byNamespace = new Map<string, { exact: Map<Hostname, MergedRule>; wildcards: MergedRule[] }>();
+  const findings: Finding[] = [];
+  for (const group of groups.values()) {
+    const place = cached(byNamespace, group.namespace, () => ({ exact: new Map(), wildcards: [] }));
+    const { result, findings: found } = merge(group.host, group.namespace, group.rules);
+    findings.push(...found);
+    if (isWildcard(group.host)) place.wildcards.push(result);
+    else place.exact.set(group.host, result);
+  }
+  for (const place of byNamespace.values())
+    place.wildcards.sort((a, b) => b.host.length - a.host.length || (a.host < b.host ? -1 : 1));
+  return { book: Object.freeze({ byNamespace }), findings };
+}
+
+function merge(host: Hostname, namespace: string, unsorted: readonly DestinationRule[]) {
+  const rules = [...unsorted].sort((a, b) => byAge(aged(a), aged(b)));
+  const oldest = rules[0]!;
+  const memory = cached(merged, oldest, () => []);
+  const known = memory.find(
+    (one) => one.rules.length === rules.length && one.rules.every((rule, at) => rule === rules[at]),
+  );
+  if (known) return known;
+  const subsets = new Map<string, Subset>();
+  let policy: TrafficPolicy | undefined;
+  let policyFrom: DestinationRule | undefined;
+  const findings: Finding[] = [];
+  const seen = new Set<string>();
+  let everyone = false;
+  for (const rule of rules) {
+    const visibility = visibilityOf(rule.spec.exportTo, namespace);
+    if (visibility === "everyone") everyone = true;
+    else if (visibility !== "nobody") for (const one of visibility) seen.add(one);
+    if (rule.spec.trafficPolicy) {
+      if (policyFrom)
+        findings.push(
+          finding("mesh/rule-shadowed", {
+            origin: rule.origin,
+            message: `the trafficPolicy for "${host}" is not used: "${policyFrom.metadata.name}" of the same namespace set one before`,
+            hint: "write one DestinationRule for a host",
+          }),
+        );
+      else [policy, policyFrom] = [rule.spec.trafficPolicy, rule];
+    }
+    for (const subset of rule.spec.subsets) {
+      const before = subsets.get(subset.name);
+      if (!before)
+        subsets.set(
+          subset.name,
+          Object.freeze({ name: subset.name, labels: subset.labels, policy: subset.trafficPolicy }),
+        );
+      else if (JSON.stringify(before.labels) !== JSON.stringify(subset.labels))
+        findings.push(
+          finding("mesh/subset-conflict", {
+            origin: rule.origin,
+            message: `subset "${subset.name}" of "${host}" is defined twice with different labels; the first one counts`,
+            hint: "give the subsets different names",
+          }),
+        );
+    }
+  }
+  const result: MergedRule = Object.freeze({
+    host,
+    namespace,
+    policy,
+    subsets: Object.freeze([...subsets.values()]),
+    visibility: everyone ? "everyone" : seen.size > 0 ? seen : "nobody",
+    origins: Object.freeze(rules.map((rule) => rule.origin)),
+  });
+  const entry = { rules, result, findings };
+  if (memory.length > 8) memory.shift();
+  memory.push(entry);
+  return entry;
+}
+
+function aged(rule: DestinationRule) {
+  return {
+    created: rule.metadata.creationTimestamp ?? 0,
+    namespace: rule.metadata.namespace,
+    name: rule.metadata.name,
+  };
+}
+
+/**
+ * The rule that a client of `namespace` follows for a service: of its own namespace, else of the service's, else of
+ * the system namespace; in each the most specific host. The search ends at the first namespace that has one: rules of
+ * different namespaces are not merged.
+ */
+export function ruleFor(
+  book: RuleBook,
+  service: Service,
+  client: { readonly namespace: string; readonly systemNamespace: string },
+): MergedRule | undefined {
+  const tried = new Set<string>();
+  const places = [
+    ...(client.namespace === client.systemNamespace ? [] : [client.namespace]),
+    service.namespace,
+    client.systemNamespace,
+  ];
+  for (const place of places) {
+    if (tried.has(place)) continue;
+    tried.add(place);
+    const rules = book.byNamespace.get(place);
+    if (!rules) continue;
+    const visible = (rule: MergedRule) => place === client.namespace || visibleTo(rule.visibility, client.namespace);
+    const exact = rules.exact.get(service.hostname);
+    if (exact && visible(exact)) return exact;
+    for (const rule of rules.wildcards) if (covers(rule.host, service.hostname) && visible(rule)) return rule;
+  }
+  return undefined;
+}

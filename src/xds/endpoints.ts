@@ -1,0 +1,69 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Endpoint, Service, ServicePort, Subset } from "../model/index.ts";
+import type { LocalityLbEndpointsSchema } from "../proto/gen/envoy/config/endpoint/v3/endpoint_components_pb.js";
+import { ClusterLoadAssignmentSchema } from "../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js";
+import { distance, formatLocality, type Locality, selects } from "../values/index.ts";
+import { endpointAddress } from "./typed.ts";
+
+/** How endpoints are laid out for one client: near ones first, if a rule allows for failing over to the others. */
+export type Layout = { readonly kind: "flat" } | { readonly kind: "near-first"; readonly from: Locality };
+
+/** Endpoints of a service that serve a port, carry a subset's labels, and are on a network that the client sees. */
+export function endpointsFor(
+  service: Service,
+  options: { readonly port: ServicePort; readonly subset: Subset | undefined; readonly networks: ReadonlySet<string> },
+): readonly Endpoint[] {
+  const { port, subset, networks } = options;
+  return service.endpoints.filter(
+    (one) =>
+      one.ports[port.number] !== undefined &&
+      networks.has(one.network) &&
+      (subset === undefined || selects(subset.labels, one.labels)),
+  );
+}
+
+export function loadAssignment(
+  clusterName: string,
+  options: { readonly endpoints: readonly Endpoint[]; readonly port: number; readonly layout: Layout },
+): MessageInitShape<typeof ClusterLoadAssignmentSchema> {
+  const { endpoints, port, layout } = options;
+  const groups = new Map<string, { locality: Locality; members: Endpoint[] }>();
+  for (const one of endpoints) {
+    const key = formatLocality(one.locality);
+    const group = groups.get(key);
+    if (group) group.members.push(one);
+    else groups.set(key, { locality: one.locality, members: [one] });
+  }
+  const sorted = [...groups].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, group]) => group);
+  const distances = sorted.map(({ locality }) => (layout.kind === "flat" ? 0 : distance(layout.from, locality)));
+  // Priorities must have no gaps, or a proxy takes the empty ones for failed.
+  const steps = [...new Set(distances)].sort((a, b) => a - b);
+  return {
+    clusterName,
+    endpoints: sorted.map(({ locality, members }, at) =>
+      localityOf(locality, members, { port, priority: steps.indexOf(distances[at]!) }),
+    ),
+  };
+}
+
+function localityOf(
+  locality: Locality,
+  members: readonly Endpoint[],
+  { port, priority }: { readonly port: number; readonly priority: number },
+): MessageInitShape<typeof LocalityLbEndpointsSchema> {
+  const { region, zone, subzone } = locality;
+  return {
+    locality: { region, zone, subZone: subzone },
+    loadBalancingWeight: members.reduce((sum, one) => sum + one.weight, 0),
+    priority,
+    lbEndpoints: members.map((one) => ({
+      hostIdentifier: { case: "endpoint", value: { address: endpointAddress(one.address, one.ports[port]!) } },
+      loadBalancingWeight: one.weight,
+      ...(one.mutualTls
+        ? { metadata: { filterMetadata: { "envoy.transport_socket_match": { tlsMode: "istio" } } } }
+        : {}),
+    })),
+  };
+}
+
+export { ClusterLoadAssignmentSchema };

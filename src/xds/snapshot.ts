@@ -1,0 +1,148 @@
+import { cached, type Mesh, ruleFor, serversOf } from "../model/index.ts";
+import { TrafficDirection } from "../proto/gen/envoy/config/core/v3/base_pb.js";
+import { ListenerSchema } from "../proto/gen/envoy/config/listener/v3/listener_pb.js";
+import { type Snapshot, type TypeUrl, typeUrls, type Versioned } from "../proto/index.ts";
+import type { Labels } from "../values/index.ts";
+import { accessLog } from "./access-log.ts";
+import { type Client, clientOf, visibleServices } from "./client.ts";
+import { clustersOf } from "./clusters.ts";
+import { versioned } from "./encode.ts";
+import { blackHole, inboundPassthrough, passthrough } from "./fixed.ts";
+import { boundInbound, type InboundPort, inboundCluster, inboundPorts, virtualInbound } from "./inbound.ts";
+import { listenerFilters, outboundListeners, virtualOutbound } from "./listeners.ts";
+import type { ProxyNode } from "./node.ts";
+import { exposureChain, exposuresOf, originsOf } from "./passthrough-gateway.ts";
+import { outboundRoutes } from "./routes.ts";
+import { socketAddress } from "./typed.ts";
+
+type Parts = { readonly [K in "cluster" | "endpoints" | "listener" | "route" | "names"]: Map<string, Versioned> };
+
+/** What one proxy should run. Frozen; resources that did not change are the same objects as in any other snapshot. */
+export function snapshotFor(mesh: Mesh, node: ProxyNode): Snapshot {
+  const labels = labelsOf(mesh, node);
+  const client = clientOf(node, labels);
+  const parts = node.role === "router" ? gatewayParts(mesh, node, client) : sidecarParts(mesh, node, client);
+  return freeze(parts);
+}
+
+/** What the cluster says of a pod counts more than what the pod says of itself. */
+function labelsOf(mesh: Mesh, node: ProxyNode): Labels {
+  return mesh.workloads.get(`${node.namespace}/${node.name}`)?.labels ?? node.labels;
+}
+
+function freeze(parts: Parts): Snapshot {
+  const entries: Array<[TypeUrl, ReadonlyMap<string, Versioned>]> = [
+    [typeUrls.cluster, parts.cluster],
+    [typeUrls.endpoints, parts.endpoints],
+    [typeUrls.listener, parts.listener],
+    [typeUrls.route, parts.route],
+    [typeUrls.names, parts.names],
+  ];
+  return new Map(entries);
+}
+
+const noParts = (): Parts => ({
+  cluster: new Map(),
+  endpoints: new Map(),
+  listener: new Map(),
+  route: new Map(),
+  names: new Map(),
+});
+
+const put = (into: Map<string, Versioned>, ...resources: ReadonlyArray<Versioned | undefined>): void => {
+  for (const one of resources) if (one && !into.has(one.name)) into.set(one.name, one);
+};
+
+interface Outbound {
+  readonly clusters: ReadonlyMap<string, Versioned>;
+  readonly endpoints: ReadonlyMap<string, Versioned>;
+  readonly listeners: ReadonlyMap<string, Versioned>;
+  readonly routes: ReadonlyMap<string, Versioned>;
+}
+
+const outboundOf = new WeakMap<Mesh, Map<string, Outbound>>();
+
+/** The outbound half, made once for all clients that are alike. */
+function outboundFor(mesh: Mesh, client: Client): Outbound {
+  const byClient = cached(outboundOf, mesh, () => new Map<string, Outbound>());
+  let made = byClient.get(client.key);
+  if (!made) {
+    const services = visibleServices(mesh, client.namespace);
+    const clusters = new Map<string, Versioned>();
+    const endpoints = new Map<string, Versioned>();
+    const from = { namespace: client.namespace, systemNamespace: mesh.settings.systemNamespace };
+    for (const service of services.values()) {
+      const rule = ruleFor(mesh.rules, service, from);
+      for (const one of clustersOf(service, { rule, client, settings: mesh.settings, form: "own-traffic" })) {
+        clusters.set(one.cluster.name, one.cluster);
+        if (one.endpoints) endpoints.set(one.endpoints.name, one.endpoints);
+      }
+    }
+    const listeners = outboundListeners(mesh, services.values(), client);
+    made = { clusters, endpoints, listeners, routes: outboundRoutes(mesh, services, client) };
+    byClient.set(client.key, made);
+  }
+  return made;
+}
+
+function sidecarParts(mesh: Mesh, node: ProxyNode, client: Client): Parts {
+  const outbound = outboundFor(mesh, client);
+  const parts: Parts = {
+    ...noParts(),
+    cluster: new Map(outbound.clusters),
+    endpoints: new Map(outbound.endpoints),
+    listener: new Map(outbound.listeners),
+    route: new Map(outbound.routes),
+  };
+  put(parts.cluster, blackHole, passthrough);
+  const inbound = inboundPorts(mesh, node, client.labels);
+  if (node.interception.mode === "redirect") {
+    put(parts.cluster, inboundPassthrough, ...[...inbound.values()].map(inboundCluster));
+    put(parts.listener, virtualOutbound(mesh), virtualInbound(inbound.values()));
+    return parts;
+  }
+  const { appPorts } = node.interception;
+  for (const [listen, app] of Object.entries(appPorts)) {
+    const declared = inbound.get(Number(listen)) ?? inbound.get(app);
+    const port: InboundPort = declared
+      ? { ...declared, app }
+      : { app, protocol: "unset", servicePort: app, service: undefined };
+    put(parts.cluster, inboundCluster(port));
+    put(parts.listener, boundInbound(Number(listen), port));
+  }
+  return parts;
+}
+
+function gatewayParts(mesh: Mesh, _node: ProxyNode, client: Client): Parts {
+  const parts = noParts();
+  put(parts.cluster, blackHole);
+  const servers = serversOf(mesh.gateways, client.labels);
+  const byPort = new Map<number, typeof servers>();
+  for (const one of servers) byPort.set(one.server.port.number, [...(byPort.get(one.server.port.number) ?? []), one]);
+  for (const [port, own] of byPort) {
+    const exposures = exposuresOf(mesh, own, client);
+    for (const { made } of exposures) {
+      put(parts.cluster, made.cluster);
+      put(parts.endpoints, made.endpoints);
+    }
+    const passing = own.filter(({ server }) => server.tls?.mode === "AUTO_PASSTHROUGH");
+    if (passing.length === 0) continue;
+    const name = `0.0.0.0_${port}`;
+    put(
+      parts.listener,
+      versioned(ListenerSchema, {
+        name,
+        origins: originsOf(passing, exposures),
+        message: {
+          name,
+          address: socketAddress("0.0.0.0", port),
+          trafficDirection: TrafficDirection.OUTBOUND,
+          accessLog: [accessLog(name, "connections")],
+          listenerFilters: [listenerFilters.tls],
+          filterChains: exposures.map((one) => exposureChain(name, one)),
+        },
+      }),
+    );
+  }
+  return parts;
+}
