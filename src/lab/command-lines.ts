@@ -1,0 +1,113 @@
+import { packageFile } from "./enclosure.ts";
+
+// The one place where the lab says how the mesh's programs are started. Another data plane is another `proxyLine`.
+
+/** `isthmus` of this same package. */
+function isthmus(...args: readonly string[]): readonly string[] {
+  return [process.execPath, packageFile("cli", "main.js"), ...args];
+}
+
+export interface ControlPlaneLine {
+  readonly cluster: string;
+  readonly configs: readonly string[];
+  readonly cacerts: string;
+  readonly listen: string;
+  readonly dns: string;
+  readonly dnsUpstream: readonly string[];
+  readonly tokensJwks: string;
+  readonly admin: string;
+  readonly workloadCertTtl: string | undefined;
+  readonly logLevel: string;
+}
+
+export function controlPlaneLine(options: ControlPlaneLine): readonly string[] {
+  return isthmus(
+    "controlplane",
+    "--cluster",
+    options.cluster,
+    ...options.configs.flatMap((dir) => ["--config", dir]),
+    "--cacerts",
+    options.cacerts,
+    "--listen",
+    options.listen,
+    "--tokens-jwks",
+    options.tokensJwks,
+    "--dns",
+    options.dns,
+    ...options.dnsUpstream.flatMap((upstream) => ["--dns-upstream", upstream]),
+    "--admin",
+    `unix:${options.admin}`,
+    "--trust-domain",
+    "cluster.local",
+    "--demo",
+    ...(options.workloadCertTtl ? ["--workload-cert-ttl", options.workloadCertTtl] : []),
+    "--log-level",
+    options.logLevel,
+  );
+}
+
+export interface ProxyLine {
+  readonly type: "sidecar" | "router";
+  readonly nodeIp: string;
+  readonly pod: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly cluster: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly discovery: string;
+  readonly rootCert: string;
+  readonly token: string;
+  readonly admin: string;
+  readonly networkView: string | undefined;
+  readonly interception: "REDIRECT" | "NONE";
+  /** Only without redirection: the port of the lab's listener to the application's own. */
+  readonly appPorts: Readonly<Record<string, number>> | undefined;
+  readonly explicitPort: number | undefined;
+  readonly dnsListen: string | undefined;
+  readonly dnsUpstream: readonly string[];
+  readonly adminPort: number | undefined;
+  readonly logLevel: string;
+}
+
+export function proxyLine(options: ProxyLine): readonly string[] {
+  const labels = Object.entries(options.labels).map(([key, value]) => `${key}=${value}`);
+  return isthmus(
+    "proxy",
+    "--type",
+    options.type,
+    "--node-ip",
+    options.nodeIp,
+    "--pod",
+    options.pod,
+    "--namespace",
+    options.namespace,
+    "--service-account",
+    options.serviceAccount,
+    "--cluster",
+    options.cluster,
+    ...(labels.length > 0 ? ["--labels", labels.join(",")] : []),
+    "--discovery",
+    options.discovery,
+    "--root-cert",
+    options.rootCert,
+    "--token",
+    options.token,
+    "--admin",
+    `unix:${options.admin}`,
+    ...(options.adminPort === undefined ? [] : ["--admin-port", String(options.adminPort)]),
+    ...(options.networkView ? ["--network-view", options.networkView] : []),
+    "--interception",
+    options.interception,
+    ...(options.appPorts ? ["--app-ports", JSON.stringify(options.appPorts)] : []),
+    ...(options.explicitPort === undefined ? [] : ["--explicit-port", String(options.explicitPort)]),
+    ...(options.dnsListen ? ["--dns-listen", options.dnsListen] : []),
+    ...(options.dnsUpstream.length > 0 ? ["--dns-upstream", options.dnsUpstream.join(",")] : []),
+    "--log-level",
+    options.logLevel,
+  );
+}
+
+/** The small resolver that stands for the Internet's: it knows the gateways' host names, and nothing else. */
+export function resolverLine(options: { readonly listen: string; readonly table: string }): readonly string[] {
+  return [process.execPath, packageFile("lab", "resolver-main.js"), options.listen, options.table];
+}

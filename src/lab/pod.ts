@@ -1,0 +1,309 @@
+import { chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type Clock, explain, type Logger, type Timer } from "../base/index.ts";
+import type { Container } from "../resources/index.ts";
+import { askAdmin } from "./admin-client.ts";
+import { proxyUid } from "./capture.ts";
+import { imageCommand } from "./images.ts";
+import type { PodNetwork } from "./network.ts";
+import { Program } from "./program.ts";
+import { run } from "./run.ts";
+import { targetPort } from "./runtime-objects.ts";
+import type { PodPhase, PodStatus } from "./types.ts";
+import type { WantedPod } from "./workloads.ts";
+
+/** What a pod is made of besides its wish. */
+export interface PodParts {
+  readonly wanted: WantedPod;
+  readonly name: string;
+  readonly cluster: string;
+  readonly network: PodNetwork;
+  /** A folder of its own: token, root certificate, the files that it sees. */
+  readonly folder: string;
+  readonly adminSocket: string;
+  readonly logFile: (container: string) => string;
+  /** The proxy's command; undefined for a pod without one. */
+  readonly proxy: readonly string[] | undefined;
+  /** Where the application is to listen when a container declares `port`. The same number but on loopback. */
+  readonly appPort: (port: number) => number;
+  /** What an application's environment has more than the manifest says: how to reach the mesh where nothing captures. */
+  readonly appEnv: Readonly<Record<string, string>>;
+  readonly secrets: { readonly token: string; readonly rootCert: string };
+  /** Whether the proxy is another user than the lab. */
+  readonly proxyIsOther: boolean;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+  /** Told whenever what the pod's status says may have changed. */
+  readonly onChange: () => void;
+}
+
+export const proxyContainer = "istio-proxy";
+/** How long between two looks: while it comes up, and once it is ready. */
+const lookMs = { starting: 200, ready: 3_000 };
+
+/** One pod: its proxy first, its containers when that is ready, and whether callers may come. */
+export class LabPod {
+  readonly parts: PodParts;
+  readonly #programs = new Map<string, Program>();
+  readonly #environments = new Map<string, Readonly<Record<string, string>>>();
+  #timer: Timer | undefined;
+  #ready = false;
+  #appsStarted = false;
+  #stopping = false;
+  #message = "starting";
+  #imageProblem: string | undefined;
+  #ranProbeAt = Number.NEGATIVE_INFINITY;
+  #probePassed = false;
+
+  constructor(parts: PodParts) {
+    this.parts = parts;
+  }
+
+  get ready(): boolean {
+    return this.#ready && !this.#stopping;
+  }
+
+  get terminating(): boolean {
+    return this.#stopping;
+  }
+
+  /** Writes what the pod needs to be let in, starts its proxy, and its containers when the proxy is ready. */
+  async start(): Promise<void> {
+    const { proxy, network, wanted } = this.parts;
+    this.writeSecrets(this.parts.secrets.token);
+    if (proxy) {
+      if (wanted.injected) await network.capture();
+      this.#run(proxyContainer, () => network.enter(proxy, "proxy", this.#baseEnv()));
+    } else this.#startContainers();
+    this.#look();
+  }
+
+  /** Called again when the token is renewed: the proxy reads the file each time that it asks for a certificate. */
+  writeSecrets(token: string): void {
+    const { folder, secrets, proxy, proxyIsOther } = this.parts;
+    if (!proxy) return;
+    mkdirSync(folder, { recursive: true, mode: 0o755 });
+    writeFileSync(join(folder, "root-cert.pem"), secrets.rootCert);
+    writeFileSync(join(folder, "token"), token, { mode: 0o600 });
+    if (!proxyIsOther) return;
+    for (const path of [folder, join(folder, "token")]) chownSync(path, proxyUid, proxyUid);
+  }
+
+  environment(container: string | undefined): Readonly<Record<string, string>> {
+    const first = this.#environments.values().next().value;
+    return (container === undefined ? first : this.#environments.get(container)) ?? this.#baseEnv();
+  }
+
+  containerNames(): readonly string[] {
+    const own = this.parts.wanted.containers.map(({ name }) => name).filter((name) => name !== proxyContainer);
+    return this.parts.proxy ? [...own, proxyContainer] : own;
+  }
+
+  status(): PodStatus {
+    const { wanted, name, network } = this.parts;
+    const restarts = [...this.#programs.values()].reduce((sum, program) => sum + program.restarts, 0);
+    return {
+      namespace: wanted.namespace,
+      name,
+      workload: wanted.workload,
+      ip: network.ip,
+      ...(network.wanIp === undefined ? {} : { wanIp: network.wanIp }),
+      phase: this.#phase(),
+      ready: this.ready,
+      injected: wanted.injected,
+      restarts,
+      ...(this.ready ? {} : { message: this.#imageProblem ?? this.#message }),
+    };
+  }
+
+  #phase(): PodPhase {
+    if (this.#stopping) return "Terminating";
+    if (this.#imageProblem !== undefined) return "ErrImageNeverPull";
+    const programs = [...this.#programs.values()];
+    if (programs.some(({ failures, state }) => state.phase === "waiting" && failures > 1)) return "CrashLoopBackOff";
+    return this.#appsStarted && programs.every(({ state }) => state.phase === "running") ? "Running" : "Pending";
+  }
+
+  #run(container: string, line: () => { argv: readonly string[]; env: Readonly<Record<string, string>> }): void {
+    const { logFile, clock, random, log, onChange } = this.parts;
+    this.#programs.set(
+      container,
+      new Program({
+        name: `${this.parts.name}/${container}`,
+        line,
+        logFile: logFile(container),
+        clock,
+        random,
+        log,
+        onChange: () => {
+          // What just ended cannot serve: callers are to hear of it now, not at the next look.
+          this.#judge("a program of it ended");
+          this.#lookSoon();
+          onChange();
+        },
+      }),
+    );
+  }
+
+  #startContainers(): void {
+    if (this.#appsStarted) return;
+    this.#appsStarted = true;
+    const { wanted, network } = this.parts;
+    for (const container of wanted.containers) {
+      const declared = container.ports[0]?.containerPort;
+      const port = declared === undefined ? undefined : this.parts.appPort(declared);
+      const command = imageCommand({ image: container.image, port: port ?? 80, annotations: wanted.annotations });
+      if (command.kind === "gateway") continue;
+      if (command.kind === "unknown") {
+        this.#imageProblem = command.message;
+        continue;
+      }
+      const own = [...container.command, ...container.args];
+      const argv = command.kind === "run" ? [...command.argv, ...container.args] : own;
+      if (argv.length === 0) {
+        this.#imageProblem = `container "${container.name}" with image "${container.image}" needs a command`;
+        continue;
+      }
+      const env = {
+        ...this.#baseEnv(),
+        ...(port === undefined ? {} : { PORT: String(port) }),
+        ...(command.kind === "run" ? command.env : {}),
+        ...this.parts.appEnv,
+        ...Object.fromEntries(container.env.flatMap(({ name, value }) => (value === undefined ? [] : [[name, value]]))),
+      };
+      this.#environments.set(container.name, env);
+      this.#run(container.name, () => network.enter(argv, "app", env));
+    }
+  }
+
+  #baseEnv(): Readonly<Record<string, string>> {
+    return {
+      PATH: process.env["PATH"] ?? "/usr/local/bin:/usr/bin:/bin",
+      HOME: "/",
+      HOSTNAME: this.parts.name,
+      POD_NAMESPACE: this.parts.wanted.namespace,
+      LANG: process.env["LANG"] ?? "C.UTF-8",
+    };
+  }
+
+  #lookSoon(): void {
+    this.#timer?.cancel();
+    if (!this.#stopping) this.#timer = this.parts.clock.after(lookMs.starting, () => this.#look());
+  }
+
+  #look(): void {
+    if (this.#stopping) return;
+    this.#whyNot()
+      .catch((caught) => explain(caught))
+      .then((problem) => {
+        if (this.#stopping) return;
+        this.#judge(problem);
+        this.#timer?.cancel();
+        this.#timer = this.parts.clock.after(this.#ready ? lookMs.ready : lookMs.starting, () => this.#look());
+      });
+  }
+
+  #judge(problem: string | undefined): void {
+    const before = this.#ready;
+    this.#ready = problem === undefined;
+    const news = problem !== undefined && problem !== this.#message;
+    this.#message = problem ?? "";
+    if (before !== this.#ready || news) this.parts.onChange();
+  }
+
+  /** Why callers may not come yet; undefined when they may. */
+  async #whyNot(): Promise<string | undefined> {
+    const { proxy, network, wanted, adminSocket } = this.parts;
+    for (const [name, { state, failures }] of this.#programs) {
+      if (state.phase !== "running") {
+        const log = this.parts.logFile(name);
+        return state.phase === "waiting"
+          ? `${name} ${state.why} (${failures} in a row; see ${log})`
+          : `${name} stopped`;
+      }
+    }
+    if (proxy) {
+      const answer = await askAdmin(adminSocket, "/ready");
+      if (answer.status !== 200) return `${proxyContainer} is not ready: ${answer.text.trim().slice(0, 300)}`;
+      this.#startContainers();
+    }
+    if (this.#imageProblem !== undefined) return this.#imageProblem;
+    for (const container of wanted.containers) {
+      for (const { containerPort, protocol } of container.ports) {
+        if (protocol !== "TCP") continue;
+        const port = this.parts.appPort(containerPort);
+        if (!(await network.listens(port))) return `${container.name} does not listen on port ${port} yet`;
+      }
+      const problem = await this.#probe(container);
+      if (problem !== undefined) return problem;
+    }
+    return undefined;
+  }
+
+  /** The container's own readiness probe, as often as it asks for once it has passed. */
+  async #probe(container: Container): Promise<string | undefined> {
+    const { readinessProbe: probe } = container;
+    const { clock, network, wanted } = this.parts;
+    if (!probe) return undefined;
+    const now = clock.monotonic();
+    if (this.#probePassed && now - this.#ranProbeAt < probe.periodSeconds * 1000) return undefined;
+    this.#ranProbeAt = now;
+    const argv = this.#probeLine(container, probe);
+    if (argv === undefined) return undefined;
+    const line = network.enter(argv, "app", this.environment(container.name));
+    const { code, stderr } = await run(line.argv, {
+      env: { ...line.env },
+      timeoutMs: probe.timeoutSeconds * 1000 + 2000,
+    });
+    this.#probePassed = code === 0;
+    return code === 0
+      ? undefined
+      : `readiness probe of ${wanted.workload}/${container.name}: ${stderr.trim().slice(0, 200)}`;
+  }
+
+  #probeLine(container: Container, probe: NonNullable<Container["readinessProbe"]>): readonly string[] | undefined {
+    const number = (target: number | string) => {
+      const port = targetPort(target, { containers: [container] });
+      return port === undefined ? 0 : this.parts.appPort(port);
+    };
+    if (probe.exec) return probe.exec.command;
+    if (probe.httpGet) {
+      const { scheme, port, path } = probe.httpGet;
+      const url = `${scheme.toLowerCase()}://127.0.0.1:${number(port)}${path.startsWith("/") ? path : `/${path}`}`;
+      const script =
+        "const r = await fetch(process.argv[1], { redirect: 'manual', signal: AbortSignal.timeout(Number(process.argv[2])) });" +
+        "if (r.status >= 400) { console.error(`status ${r.status}`); process.exit(1); } process.exit(0);";
+      return [process.execPath, "--input-type=module", "-e", script, url, String(probe.timeoutSeconds * 1000)];
+    }
+    const port = probe.tcpSocket?.port ?? probe.grpc?.port;
+    if (port === undefined) return undefined;
+    const script =
+      "require('node:net').connect(Number(process.argv[1]), '127.0.0.1').on('connect', () => process.exit(0))" +
+      ".on('error', (e) => { console.error(e.message); process.exit(1); });";
+    return [process.execPath, "-e", script, String(number(port))];
+  }
+
+  /** Callers are told first; then everything of it is asked to end, and has until its grace is over. */
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#timer?.cancel();
+    this.parts.onChange();
+    await new Promise<void>((resolve) => this.parts.clock.after(tellMs, resolve));
+    const graceMs = Math.min(this.parts.wanted.graceMs, longestGraceMs);
+    await Promise.all([...this.#programs.values()].map((program) => program.stop(graceMs)));
+    await this.parts.network.close();
+  }
+
+  /** Sends a signal to one of its programs, as a crash would; for tests of what follows. */
+  crash(container: string, signal: NodeJS.Signals): boolean {
+    const program = this.#programs.get(container);
+    program?.crash(signal);
+    return program !== undefined;
+  }
+}
+
+/** How long callers have to hear that a pod is going, before it goes. */
+const tellMs = 500;
+const longestGraceMs = 30_000;
