@@ -90,7 +90,8 @@ export async function startGrpcServer(options: GrpcServerOptions, scope: Scope):
       ? {}
       : { "grpc.max_connection_age_ms": options.maxConnectionAgeMs, "grpc.max_connection_age_grace_ms": 5_000 }),
   });
-  for (const implementation of options.services) addService(server, implementation, { log, stopping: scope.signal });
+  const running = new Set<() => void>();
+  for (const implementation of options.services) addService(server, implementation, { log, running, scope });
   const bindTo = "path" in options.listen ? `unix:${options.listen.path}` : hostPort(options.listen);
   if ("path" in options.listen) await removeDeadSocket(options.listen.path);
   const bound = await new Promise<number>((resolve, reject) => {
@@ -99,7 +100,10 @@ export async function startGrpcServer(options: GrpcServerOptions, scope: Scope):
       else resolve(port);
     });
   });
-  scope.defer((deadline) => stop(server, deadline));
+  scope.defer((deadline) => {
+    for (const cutOff of [...running]) cutOff();
+    return stop(server, deadline);
+  });
   if ("path" in options.listen) await chmod(options.listen.path, 0o600);
   return { port: "path" in options.listen ? 0 : bound };
 }
@@ -116,11 +120,7 @@ function stop(server: Server, deadline: AbortSignal): Promise<void> {
   });
 }
 
-function addService(
-  server: Server,
-  implementation: Implementation,
-  deps: { readonly log: Logger; readonly stopping: AbortSignal },
-): void {
+function addService(server: Server, implementation: Implementation, deps: HandlerDeps): void {
   const definition = Object.fromEntries(
     Object.entries(serviceDefinition(implementation.service)).map(([name, method]) => [
       name,
@@ -152,7 +152,9 @@ type UnaryHandler = (request: unknown, call: ServerCall) => Promise<unknown>;
 type BidiHandler = (stream: ServerStream<unknown, unknown>) => Promise<void>;
 interface HandlerDeps {
   readonly log: Logger;
-  readonly stopping: AbortSignal;
+  /** How to end each call that has no end of its own. (Thousands of listeners on one signal would be slow to leave.) */
+  readonly running: Set<() => void>;
+  readonly scope: Scope;
 }
 
 function serveUnary(handler: UnaryHandler, { log }: HandlerDeps) {
@@ -170,14 +172,14 @@ function serveUnary(handler: UnaryHandler, { log }: HandlerDeps) {
   };
 }
 
-function serveBidi(handler: BidiHandler, { log, stopping }: HandlerDeps) {
+function serveBidi(handler: BidiHandler, { log, running, scope }: HandlerDeps) {
   return (call: ServerDuplexStream<unknown, unknown>): void => {
     const over = new AbortController();
     let ended = false;
     const end = (caught?: unknown) => {
       if (ended) return;
       ended = true;
-      stopping.removeEventListener("abort", onStop);
+      running.delete(onStop);
       over.abort(caught ?? grpcFailure("cancelled", "the call is over"));
       if (call.cancelled) return;
       // The library turns an error event into the status, and ends the stream with it.
@@ -186,11 +188,11 @@ function serveBidi(handler: BidiHandler, { log, stopping }: HandlerDeps) {
     };
     const onStop = () => end(grpcFailure("unavailable", "the server stops", { hint: "come again" }));
     call.on("cancelled", () => end(grpcFailure("cancelled", "the caller is gone")));
-    if (stopping.aborted) {
+    if (scope.closed) {
       onStop();
       return;
     }
-    stopping.addEventListener("abort", onStop, { once: true });
+    running.add(onStop);
     const send = (response: unknown) =>
       new Promise<void>((resolve, reject) => {
         if (over.signal.aborted) return reject(over.signal.reason);
