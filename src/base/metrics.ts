@@ -6,6 +6,7 @@ type LabelNames = readonly string[];
 /** The metrics of one process (or of one part of it, in a test). The only home of prom-client. */
 export class Metrics {
   readonly #registry = new Registry();
+  readonly #beforeText = new Set<() => void>();
 
   /** Also counts what the runtime knows of itself: CPU, memory, event loop, descriptors. */
   collectProcess(): void {
@@ -45,8 +46,17 @@ export class Metrics {
     });
   }
 
+  /** Calls `run` before each reading: for parts that count in plain numbers while they are busy. Returns how to stop. */
+  beforeText(run: () => void): () => void {
+    this.#beforeText.add(run);
+    return () => {
+      this.#beforeText.delete(run);
+    };
+  }
+
   /** The Prometheus text exposition format, version 0.0.4. */
   text(): Promise<string> {
+    for (const run of this.#beforeText) run();
     return this.#registry.metrics();
   }
 }

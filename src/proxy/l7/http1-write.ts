@@ -1,0 +1,114 @@
+import type { Duplex } from "node:stream";
+import type { Headers } from "./headers.ts";
+import { limits } from "./message.ts";
+
+/** Up to here head and body are copied into one buffer, because one write costs more than the copy. In bytes. */
+const copyBelow = 16 * 1024;
+
+/** Text of the fields, each with its CRLF. */
+export function fieldLines(headers: Headers): string {
+  let text = "";
+  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
+  return text;
+}
+
+/**
+ * Collects what belongs to one message and writes it at once: when the message ends, when the tick ends, or when it has
+ * grown past a buffer.
+ */
+export class MessageWriter {
+  readonly #socket: Duplex;
+  #text = "";
+  #parts: Array<Buffer | string> = [];
+  #bytes = 0;
+  #scheduled = false;
+  #chunked = false;
+  readonly #flushLater = () => {
+    this.#scheduled = false;
+    this.flush();
+  };
+  /** Bytes given to the socket so far. */
+  written = 0;
+
+  constructor(socket: Duplex) {
+    this.#socket = socket;
+  }
+
+  head(text: string, chunked: boolean): void {
+    this.#chunked = chunked;
+    this.#text += text;
+  }
+
+  /** False when the reader is slow: wait for the socket's `drain`. */
+  data(chunk: Buffer): boolean {
+    if (chunk.length === 0) return !this.#socket.writableNeedDrain;
+    if (this.#chunked) {
+      this.#add(`${chunk.length.toString(16)}\r\n`);
+      this.#add(chunk);
+      this.#add("\r\n");
+    } else {
+      this.#add(chunk);
+    }
+    if (this.#bytes >= limits.watermarkBytes) this.flush();
+    else this.schedule();
+    return !this.#socket.writableNeedDrain;
+  }
+
+  /** Ends the message: the last chunk and trailers where there are chunks. */
+  end(trailers: Headers | undefined): void {
+    if (this.#chunked) this.#add(trailers ? `0\r\n${fieldLines(trailers)}\r\n` : "0\r\n\r\n");
+    this.#chunked = false;
+    this.flush();
+  }
+
+  /** Writes at the end of this tick, unless something writes before. */
+  schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(this.#flushLater);
+  }
+
+  flush(): void {
+    const socket = this.#socket;
+    const text = this.#text;
+    const parts = this.#parts;
+    if (parts.length === 0) {
+      if (text === "") return;
+      this.#text = "";
+      this.written += text.length;
+      if (!socket.destroyed && !socket.writableEnded) socket.write(text, "latin1");
+      return;
+    }
+    const total = text.length + this.#bytes;
+    this.#text = "";
+    this.#parts = [];
+    this.#bytes = 0;
+    this.written += total;
+    if (socket.destroyed || socket.writableEnded) return;
+    if (total <= copyBelow) {
+      const all = Buffer.allocUnsafe(total);
+      let at = text === "" ? 0 : all.write(text, 0, "latin1");
+      for (const part of parts) {
+        if (typeof part === "string") at += all.write(part, at, "latin1");
+        else {
+          all.set(part, at);
+          at += part.length;
+        }
+      }
+      socket.write(all);
+      return;
+    }
+    socket.cork();
+    if (text !== "") socket.write(text, "latin1");
+    for (const part of parts) {
+      if (typeof part === "string") socket.write(part, "latin1");
+      else socket.write(part);
+    }
+    socket.uncork();
+  }
+
+  #add(part: Buffer | string): void {
+    this.#parts.push(part);
+    this.#bytes += part.length;
+  }
+}
