@@ -1,0 +1,116 @@
+import { Command, Option } from "commander";
+import {
+  type AdminAddress,
+  createLogger,
+  Failure,
+  type LogLevel,
+  logLevels,
+  Metrics,
+  type Scope,
+  systemClock,
+} from "../../base/index.ts";
+import { type ControlConfig, startControlPlane } from "../../control/index.ts";
+import { defaultMeshSettings } from "../../model/index.ts";
+import { type Ip, parseIp, parseSocketAddress, type SocketAddress } from "../../values/index.ts";
+import { parseDuration } from "../duration.ts";
+import { runUntilSignalled } from "../service.ts";
+
+interface Flags {
+  readonly cluster: string;
+  readonly config: string[];
+  readonly cacerts: string;
+  readonly listen: string;
+  readonly plaintext: string;
+  readonly tokensJwks?: string;
+  readonly dns?: string;
+  readonly dnsUpstream?: string[];
+  readonly admin: string;
+  readonly trustDomain: string;
+  readonly systemNamespace: string;
+  readonly clusterDomain: string;
+  readonly outboundPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
+  readonly workloadCertTtl?: string;
+  readonly demo: boolean;
+  readonly drain: string;
+  readonly logLevel: LogLevel;
+}
+
+/** `isthmus controlplane`: discovery, certificates and names for one cluster. */
+export function controlplaneCommand(): Command {
+  return new Command("controlplane")
+    .description("serve discovery (xDS), certificates and names for one cluster")
+    .requiredOption("--cluster <name>", "name of this cluster")
+    .requiredOption("--config <dir...>", "folders of manifests, watched; of an object in several the last one counts")
+    .requiredOption("--cacerts <dir>", "folder of ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem")
+    .requiredOption("--listen <ip[:port]>", "discovery and certificates over TLS; port 15012 unless given")
+    .option("--plaintext <port>", "discovery without TLS on 127.0.0.1, or off", "15010")
+    .option("--tokens-jwks <file>", "public keys of who mints the tokens that workloads show")
+    .option("--dns <ip:port>", "answer names of the mesh here")
+    .option("--dns-upstream <ip[:port]...>", "where other names are asked")
+    .option("--admin <address>", "unix:PATH or ip:port", "127.0.0.1:15014")
+    .option("--trust-domain <name>", "of all clusters", defaultMeshSettings.trustDomain)
+    .option("--system-namespace <name>", "of the control plane and the gateways", defaultMeshSettings.systemNamespace)
+    .option("--cluster-domain <name>", "of this cluster's own services", defaultMeshSettings.clusterDomain)
+    .addOption(
+      new Option("--outbound-policy <policy>", "calls for hosts that nobody declared")
+        .choices(["ALLOW_ANY", "REGISTRY_ONLY"])
+        .default(defaultMeshSettings.outboundPolicy),
+    )
+    .option("--workload-cert-ttl <duration>", "life of workload certificates; 24h unless given")
+    .option("--demo", "take certificates that a demo made, which are known to whoever saw it", false)
+    .option("--drain <duration>", "how long running calls may take when stopping", "5s")
+    .addOption(new Option("--log-level <level>").choices(logLevels).default("info"))
+    .action((flags: Flags) => {
+      const log = createLogger({ level: flags.logLevel, name: "controlplane" });
+      const metrics = new Metrics();
+      metrics.collectProcess();
+      return runUntilSignalled({ log, drainMs: parseDuration(flags.drain, "--drain") }, async (scope: Scope) => {
+        await startControlPlane(configFrom(flags), { clock: systemClock, random: Math.random, log, metrics }, scope);
+      });
+    });
+}
+
+function configFrom(flags: Flags): ControlConfig {
+  const secure = socketAddress(flags.listen, 15012, "--listen");
+  return {
+    mesh: {
+      ...defaultMeshSettings,
+      cluster: flags.cluster,
+      trustDomain: flags.trustDomain,
+      systemNamespace: flags.systemNamespace,
+      clusterDomain: flags.clusterDomain,
+      outboundPolicy: flags.outboundPolicy,
+    },
+    configDirs: flags.config,
+    cacertsDir: flags.cacerts,
+    demo: flags.demo,
+    secure,
+    plaintext:
+      flags.plaintext === "off" ? undefined : socketAddress(`127.0.0.1:${flags.plaintext}`, 15010, "--plaintext"),
+    tokenKeysFile: flags.tokensJwks,
+    dns: flags.dns
+      ? {
+          listen: socketAddress(flags.dns, 53, "--dns"),
+          forwardTo: (flags.dnsUpstream ?? []).map((text) => socketAddress(text, 53, "--dns-upstream")),
+        }
+      : undefined,
+    admin: adminAddress(flags.admin, "--admin"),
+    workloadCertTtlMs: flags.workloadCertTtl ? parseDuration(flags.workloadCertTtl, "--workload-cert-ttl") : undefined,
+    addresses: [parseIp("127.0.0.1") as Ip],
+  };
+}
+
+/** `IP` or `IP:PORT`. Throws `input/address`, naming the option. */
+export function socketAddress(text: string, port: number, option: string): SocketAddress {
+  const ip = parseIp(text);
+  const address = ip ? { ip, port } : parseSocketAddress(text);
+  if (!address) throw new Failure("input/address", `${option}: "${text}" is neither an IP nor IP:PORT`);
+  return address;
+}
+
+/** `unix:PATH` or `IP:PORT`. */
+export function adminAddress(text: string, option: string): AdminAddress {
+  if (text.startsWith("unix:") && text.length > 5) return { path: text.slice(5) };
+  const address = socketAddress(text, 15014, option);
+  return { host: address.ip, port: address.port };
+}

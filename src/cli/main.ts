@@ -1,0 +1,59 @@
+#!/usr/bin/env node
+import { readFileSync } from "node:fs";
+import { Command, CommanderError } from "commander";
+import { Failure } from "../base/index.ts";
+import { exitCodes, printFailure } from "./output.ts";
+
+type LoadCommand = (done: (code: number) => void) => Promise<Command>;
+
+/** The commands in the order of the help. Each is loaded when it is wanted: a sidecar need not carry a control plane. */
+const commands: ReadonlyArray<readonly [name: string, load: LoadCommand]> = [
+  ["demo", async (done) => (await import("./commands/demo.ts")).demoCommand(done)],
+  ["lab", async (done) => (await import("./commands/lab.ts")).labCommand(done)],
+  ["validate", async (done) => (await import("./commands/validate.ts")).validateCommand(done)],
+  ["ca", async () => (await import("./commands/ca.ts")).caCommand()],
+  ["controlplane", async () => (await import("./commands/controlplane.ts")).controlplaneCommand()],
+  ["proxy", async () => (await import("./commands/proxy.ts")).proxyCommand()],
+];
+
+/** What follows the program's name, to an exit code. The only place that prints a `Failure`. */
+export async function run(args: readonly string[]): Promise<number> {
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  let exitCode: number = exitCodes.good;
+  const done = (code: number) => {
+    exitCode = code;
+  };
+  const program = new Command("isthmus")
+    .description("One service mesh over many clusters, joined only at gateways and by a shared root of trust.")
+    .version(version, "-V, --version")
+    .exitOverride()
+    .enablePositionalOptions()
+    .configureHelp({ sortSubcommands: false, showGlobalOptions: true })
+    .showSuggestionAfterError()
+    .showHelpAfterError("(isthmus --help lists what there is)");
+  const wanted = commands.filter(([name]) => name === args[0]);
+  for (const [, load] of wanted.length > 0 ? wanted : commands) program.addCommand(inherit(await load(done)));
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return exitCode;
+  } catch (caught) {
+    if (caught instanceof CommanderError) return caught.exitCode === 0 ? exitCodes.good : exitCodes.usage;
+    printFailure(caught);
+    return caught instanceof Failure && caught.code.startsWith("input/") ? exitCodes.wrong : exitCodes.failed;
+  }
+}
+
+/** Every command, however deep, reports wrong usage by throwing, so that one place decides the exit code. */
+function inherit(command: Command): Command {
+  command.exitOverride().showSuggestionAfterError();
+  for (const inner of command.commands) inherit(inner);
+  return command;
+}
+
+// A reader that went away (`| head`) is no failure of ours.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+process.exitCode = await run(process.argv.slice(2));

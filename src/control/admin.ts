@@ -1,0 +1,62 @@
+import { type AdsServer, receiptState } from "../ads/index.ts";
+import type { AdminRoutes, Cell, Metrics } from "../base/index.ts";
+import { explain } from "../base/index.ts";
+import type { CacertsSource } from "../ca/index.ts";
+import type { Mesh, MeshSettings } from "../model/index.ts";
+import type { ResourceStore } from "../sources/index.ts";
+import { problemsOf } from "./status.ts";
+
+/** The paths of the admin API: health, metrics, what is wrong, and how far each proxy is. */
+export function adminRoutes(parts: {
+  readonly mesh: Cell<Mesh>;
+  readonly store: ResourceStore;
+  readonly ads: AdsServer;
+  readonly cacerts: CacertsSource;
+  readonly metrics: Metrics;
+  readonly settings: MeshSettings;
+}): AdminRoutes {
+  const { mesh, store, ads, cacerts, metrics, settings } = parts;
+  return {
+    "GET /ready": () => ({ text: "ready\n" }),
+    "GET /metrics": async () => ({ text: await metrics.text(), contentType: "text/plain; version=0.0.4" }),
+    "GET /problems": () => ({
+      json: problemsOf({ problems: store.view.value.problems, findings: mesh.value.findings, receipts: ads.receipts }),
+    }),
+    "GET /debug/syncz": () => ({
+      json: ads.connections().map((connection) => ({
+        proxy: connection.nodeId,
+        cluster: settings.cluster,
+        address: connection.address,
+        protocol: connection.protocol,
+        connectedAt: new Date(connection.connectedAtMs).toISOString(),
+        types: Object.fromEntries(
+          [...ads.receipts.of(connection.nodeId)].map(([typeUrl, receipt]) => [
+            typeUrl.slice(typeUrl.lastIndexOf(".") + 1),
+            { state: receiptState(receipt), ...(receipt.nacked ? { reason: receipt.nacked.reason } : {}) },
+          ]),
+        ),
+      })),
+    }),
+    "GET /debug/registryz": () => ({
+      json: [...mesh.value.services.values()].map((service) => ({
+        hostname: service.hostname,
+        namespace: service.namespace,
+        addresses: service.addresses,
+        ports: service.ports,
+        endpoints: service.endpoints.map(({ address, ports, network }) => ({
+          address,
+          ports,
+          ...(network ? { network } : {}),
+        })),
+        origins: service.origins,
+      })),
+    }),
+    "GET /debug/ca": () => ({
+      json: {
+        certificate: cacerts.current.value.certificate.title,
+        notAfter: new Date(cacerts.current.value.notAfter).toISOString(),
+        problem: cacerts.problem.value ? explain(cacerts.problem.value) : null,
+      },
+    }),
+  };
+}

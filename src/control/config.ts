@@ -1,0 +1,31 @@
+import type { AdminAddress } from "../base/index.ts";
+import type { MeshSettings } from "../model/index.ts";
+import type { Ip, SocketAddress } from "../values/index.ts";
+
+/** Where a control plane finds what it needs and where it is found. Read once, at the start. */
+export interface ControlConfig {
+  readonly mesh: MeshSettings;
+  /** Folders of manifests, watched. An object that stands in several is taken from the last of them. */
+  readonly configDirs: readonly string[];
+  /** The folder of the four `cacerts` files. */
+  readonly cacertsDir: string;
+  /** A demo's certificates, known to whoever saw the demo, are taken only in a demo. */
+  readonly demo: boolean;
+  /** Discovery and certificates, over TLS. */
+  readonly secure: SocketAddress;
+  /** Discovery without TLS, for clients on this machine only; undefined for none. */
+  readonly plaintext: SocketAddress | undefined;
+  /** Public keys (JWKS or PEM) of whoever mints the tokens that workloads show for their first certificate. */
+  readonly tokenKeysFile: string | undefined;
+  readonly dns: { readonly listen: SocketAddress; readonly forwardTo: readonly SocketAddress[] } | undefined;
+  readonly admin: AdminAddress;
+  readonly workloadCertTtlMs: number | undefined;
+  /** Addresses that the server certificate names beside the one it listens on. */
+  readonly addresses: readonly Ip[];
+}
+
+/** Names under which workloads reach their control plane. */
+export function serverNames(systemNamespace: string, clusterDomain: string): readonly string[] {
+  const service = `isthmus.${systemNamespace}`;
+  return [`${service}.svc`, `${service}.svc.${clusterDomain}`, service];
+}
