@@ -181,6 +181,12 @@ describe("requests", () => {
     });
   }
 
+  test("a point that is not on its curve is refused", () => {
+    const der = Buffer.from(encodeCsr(makeKeyPair("ec-p256").privateKey).replace(/-----[^-]+-----|\s/g, ""), "base64");
+    der[der.indexOf(Buffer.from("03420004", "hex")) + 40]! ^= 1;
+    expect(() => decodeCsr(encodePem("CERTIFICATE REQUEST", der))).toThrow(/no such public key/);
+  });
+
   test("a request for somebody else's key is refused: the signature must be the key's own", () => {
     const body = (csr: string) => Buffer.from(csr.replace(/-----[^-]+-----|\s/g, ""), "base64");
     const mine = body(encodeCsr(makeKeyPair("ec-p256").privateKey));

@@ -2,6 +2,7 @@ import {
   createPublicKey,
   generateKeyPair,
   generateKeyPairSync,
+  type JsonWebKey,
   type KeyObject,
   sign as signBytes,
   verify as verifyBytes,
@@ -103,11 +104,22 @@ export function readPublicKey(element: DerElement): PublicKey {
   }
   algorithm.end();
   try {
-    const object = createPublicKey({ key: element.bytes, format: "der", type: "spki" });
+    const object = createPublicKey(
+      type.kind === "rsa"
+        ? { key: element.bytes, format: "der", type: "spki" }
+        : { key: pointAsJwk(bits, type.curve), format: "jwk" },
+    );
     return { spki: element.bytes, bits, type, object };
   } catch (cause) {
     throw new Failure("ca/der-malformed", "malformed DER: no such public key", { cause });
   }
+}
+
+/** OpenSSL 3 takes a point in half the time that it takes to decode the DER around it; it checks it just the same. */
+function pointAsJwk(point: Buffer, curve: string): JsonWebKey {
+  const half = 1 + (point.length - 1) / 2;
+  const [x, y] = [point.subarray(1, half), point.subarray(half)];
+  return { kty: "EC", crv: curve, x: x.toString("base64url"), y: y.toString("base64url") };
 }
 
 /** The public half of a key made here. */
