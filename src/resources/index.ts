@@ -40,5 +40,6 @@ export {
   type WorkloadEntry,
   type WorkloadEntrySpec,
 } from "./resource.ts";
+export { type FileText, type Validation, validateFiles } from "./validate.ts";
 export { formatPath, formatViolation, type Violation } from "./violation.ts";
 export { documents, type Place, type YamlDocument, type YamlLimits, yamlLimits } from "./yaml.ts";

@@ -1,6 +1,6 @@
 import type { z } from "zod";
 import { destinationRule } from "./istio/destination-rule.ts";
-import { gateway } from "./istio/gateway.ts";
+import { adviseGateway, gateway } from "./istio/gateway.ts";
 import { serviceEntry } from "./istio/service-entry.ts";
 import { virtualService } from "./istio/virtual-service.ts";
 import { workloadEntry } from "./istio/workload-entry.ts";
@@ -50,7 +50,7 @@ export const kinds = {
   Deployment: { ...core, group: "apps", plural: "deployments", schema: deployment },
   ServiceEntry: { ...istio, plural: "serviceentries", schema: serviceEntry },
   WorkloadEntry: { ...istio, plural: "workloadentries", schema: workloadEntry },
-  Gateway: { ...istio, plural: "gateways", schema: gateway },
+  Gateway: { ...istio, plural: "gateways", schema: gateway, advise: adviseGateway },
   VirtualService: { ...istio, plural: "virtualservices", schema: virtualService },
   DestinationRule: { ...istio, plural: "destinationrules", schema: destinationRule },
 } as const satisfies Record<string, KindRow>;

@@ -8,7 +8,7 @@ import {
   parseIp,
   parseProtocol,
 } from "../values/index.ts";
-import type { Code } from "./codes.ts";
+import { type Code, codes } from "./codes.ts";
 
 /** Where inside a value: keys and indices, from the outside in. */
 export type Path = readonly (string | number)[];
@@ -38,6 +38,8 @@ export function rule<S extends z.ZodType>(
   });
   const spoils = (issue: z.core.$ZodRawIssue) => {
     if (issue.code === "unrecognized_keys") return false;
+    const { code } = ((issue as { params?: unknown }).params ?? {}) as Partial<IssueParams>;
+    if (code !== undefined && codes[code].severity === "warning") return false;
     const first = issue.path?.[0];
     return first === undefined ? issue.continue !== true : (needs as readonly PropertyKey[]).includes(first);
   };
@@ -148,7 +150,16 @@ export const protocol = parsed(
 
 /** Percent, 0 to 100, as `percentage.value`. */
 export const percentValue = z.number().min(0).max(100);
-export const percentage = z.strictObject({ value: percentValue.default(0) });
+export const percentage = z.strictObject({
+  value: parsedPercent().default(0),
+});
+
+/** What is smaller than the finest step would silently be nothing. */
+function parsedPercent() {
+  return percentValue.refine((value) => value === 0 || value >= 0.0001, {
+    error: "must be 0 or between 0.0001 and 100",
+  });
+}
 
 /** The object form of a label selector that Kubernetes uses; only equality is read. */
 export const labelMap = z.record(
@@ -174,4 +185,26 @@ export function isLabelKey(key: string): boolean {
 
 export function isLabelValue(value: string): boolean {
   return value === "" || labelName.test(value);
+}
+
+/** A port's or subset's name: a DNS label in either case. */
+export const anyCaseLabel = parsed("letters, digits and dashes, at most 63", "ISM0308", (name) =>
+  isDnsLabel(name.toLowerCase()) ? name : undefined,
+);
+
+/** The entries whose key was seen before, with the index of the first that had it. */
+export function repeats<T>(
+  entries: readonly T[],
+  keyOf: (entry: T) => unknown,
+): ReadonlyArray<{ index: number; first: number }> {
+  const firstIndex = new Map<unknown, number>();
+  const found: Array<{ index: number; first: number }> = [];
+  for (const [index, entry] of entries.entries()) {
+    const key = keyOf(entry);
+    if (key === undefined) continue;
+    const first = firstIndex.get(key);
+    if (first === undefined) firstIndex.set(key, index);
+    else found.push({ index, first });
+  }
+  return found;
 }

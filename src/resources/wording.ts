@@ -18,7 +18,7 @@ export function wordIssue(issue: z.core.$ZodRawIssue, root: unknown, outer: Path
   switch (issue.code) {
     case "custom": {
       const params = (issue.params ?? {}) as Partial<IssueParams>;
-      return value(params.code ?? "ISM0303", issue.message ?? "is not allowed");
+      return value(params.code ?? "ISM0305", issue.message ?? ownMessage(issue) ?? "is not allowed");
     }
     case "unrecognized_keys": {
       const known = Object.keys((issue.inst as z.ZodObject | undefined)?._zod.def.shape ?? {});
@@ -64,6 +64,13 @@ export function wordIssue(issue: z.core.$ZodRawIssue, root: unknown, outer: Path
     default:
       return value("ISM0303", issue.message ?? "is not allowed");
   }
+}
+
+/** The words that a refinement was given. */
+function ownMessage(issue: z.core.$ZodRawIssue): string | undefined {
+  const inst = issue.inst as { _zod?: { def?: { error?: (issue: z.core.$ZodRawIssue) => unknown } } } | undefined;
+  const said = inst?._zod?.def?.error?.(issue);
+  return typeof said === "string" ? said : undefined;
 }
 
 function valueAt(root: unknown, path: Path): unknown {

@@ -1,6 +1,21 @@
 import { z } from "zod";
-import { type Hostname, type Ip, parseHostname, parseIp } from "../../values/index.ts";
-import { flag, ip, isDnsLabel, parsed, portNumber, protocol, text, textMap } from "../schema.ts";
+import { type Hostname, type Ip, isHttp, isTls, parseHostname, parseIp } from "../../values/index.ts";
+import type { AdvisedObject } from "../kinds.ts";
+import {
+  anyCaseLabel,
+  flag,
+  ip,
+  isDnsLabel,
+  type Path,
+  parsed,
+  portNumber,
+  protocol,
+  type Report,
+  repeats,
+  rule,
+  text,
+  textMap,
+} from "../schema.ts";
 
 /** `namespace/host`: `.` is the Gateway's own namespace, `*` (also when none is written) any. */
 export interface GatewayHost {
@@ -48,15 +63,118 @@ const serverTls = z.strictObject({
   cipherSuites: z.array(text).default([]),
 });
 
-const server = z.strictObject({
+const serverFields = z.strictObject({
   name: text.optional(),
-  port: z.strictObject({ number: portNumber, protocol, name: text, targetPort: portNumber.optional() }),
+  port: z.strictObject({ number: portNumber, protocol, name: anyCaseLabel, targetPort: portNumber.optional() }),
   hosts: z.array(parsed('a host such as "*.example.com", "namespace/host" or "*"', "ISM0306", parseGatewayHost)).min(1),
   tls: serverTls.optional(),
   bind: ip.optional(),
   defaultEndpoint: text.optional(),
 });
 
-const spec = z.strictObject({ selector: textMap.default({}), servers: z.array(server).min(1) });
+type Server = z.output<typeof serverFields>;
+
+const server = rule(serverFields, ["port", "tls"], judgeServer);
+
+function judgeServer({ port, tls }: Server, report: Report): void {
+  if (isTls(port.protocol) && !tls)
+    report(
+      [],
+      "ISM0702",
+      `port "${port.name}" is ${port.protocol.toUpperCase()} and needs tls; write "tls: {mode: …}"`,
+    );
+  if (!tls) return;
+  if (isHttp(port.protocol)) {
+    const other = Object.entries(tls).find(([key, value]) => key !== "httpsRedirect" && !isDefault(key, value));
+    if (other)
+      report(
+        ["tls", other[0]],
+        "ISM0703",
+        "has no effect on a plain HTTP port, which takes httpsRedirect only; write protocol HTTPS",
+      );
+    return;
+  }
+  if (!isTls(port.protocol))
+    report(["tls"], "ISM0703", `has no effect on a ${port.protocol.toUpperCase()} port; write protocol TLS`);
+  else judgeServerTls(tls, report);
+}
+
+const tlsDefaults: Readonly<Record<string, string>> = {
+  mode: "PASSTHROUGH",
+  minProtocolVersion: "TLS_AUTO",
+  maxProtocolVersion: "TLS_AUTO",
+};
+
+function isDefault(key: string, value: unknown): boolean {
+  return value === undefined || value === tlsDefaults[key] || (Array.isArray(value) && value.length === 0);
+}
+
+function judgeServerTls(tls: NonNullable<Server["tls"]>, report: Report): void {
+  const path = (key: string): Path => ["tls", key];
+  const named = tls.credentialName !== undefined || tls.credentialNames.length > 0 || tls.tlsCertificates.length > 0;
+  const files = (["serverCertificate", "privateKey", "caCertificates"] as const).filter(
+    (key) => tls[key] !== undefined,
+  );
+  if (tls.mode === "ISTIO_MUTUAL") {
+    for (const key of files)
+      report(path(key), "ISM0705", "must not stand with mode ISTIO_MUTUAL: the gateway's own certificate is used");
+    if (tls.credentialName !== undefined)
+      report(
+        path("credentialName"),
+        "ISM0705",
+        "must not stand with mode ISTIO_MUTUAL: the gateway's own certificate is used",
+      );
+  }
+  if (tls.mode === "SIMPLE" || tls.mode === "MUTUAL" || tls.mode === "OPTIONAL_MUTUAL") {
+    const needed =
+      tls.mode === "SIMPLE"
+        ? (["serverCertificate", "privateKey"] as const)
+        : (["serverCertificate", "privateKey", "caCertificates"] as const);
+    for (const key of needed)
+      if (!named && !tls[key])
+        report(path(key), "ISM0704", `is required with mode ${tls.mode}, or credentialName in its place`);
+  }
+  const [lowest, highest] = [versions.indexOf(tls.minProtocolVersion), versions.indexOf(tls.maxProtocolVersion)];
+  if (lowest > 0 && highest > 0 && lowest > highest)
+    report(
+      path("minProtocolVersion"),
+      "ISM0706",
+      `${tls.minProtocolVersion} is above the highest version ${tls.maxProtocolVersion}`,
+    );
+}
+
+const versions = tlsVersion.options;
+
+const fields = z.strictObject({ selector: textMap.default({}), servers: z.array(server).min(1) });
+
+const spec = rule(fields, ["servers", "selector"], ({ servers, selector }, report) => {
+  for (const { index } of repeats(servers, ({ port }) => port.name))
+    report(
+      ["servers", index, "port", "name"],
+      "ISM0701",
+      `another server has the port name "${servers[index]!.port.name}"; names must differ`,
+    );
+  if (Object.keys(selector).length === 0)
+    report(
+      ["selector"],
+      "ISM0722",
+      "should name the gateway's workloads: without, the Gateway applies to every one of them",
+    );
+});
 
 export const gateway = z.object({ spec, status: z.unknown().optional() });
+
+/** The mesh's own namespaces, whose Gateways are not the user's. */
+const ownNamespaces: ReadonlySet<string> = new Set(["isthmus-system", "istio-system"]);
+
+/** Port 15443 belongs to the traffic between clusters, and the mesh sets it up by itself. */
+export function adviseGateway({ metadata, spec }: AdvisedObject, report: Report): void {
+  if (ownNamespaces.has(metadata.namespace)) return;
+  for (const [index, { port }] of (spec as z.output<typeof fields>).servers.entries())
+    if (port.number === 15443)
+      report(
+        ["spec", "servers", index, "port", "number"],
+        "ISM0721",
+        "a Gateway on port 15443 is not needed: the mesh passes traffic between clusters there by itself; delete this server",
+      );
+}

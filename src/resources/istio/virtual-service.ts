@@ -1,20 +1,22 @@
 import { z } from "zod";
 import { type Hostname, type Ip, parseHostname, parseIp } from "../../values/index.ts";
 import {
+  anyCaseLabel,
   cidr,
   duration,
   flag,
-  hostname,
-  label,
   labelMap,
   parsed,
   percentage,
+  plainHostname,
   portNumber,
+  rule,
   text,
   textMap,
   whole,
 } from "../schema.ts";
 import { exportTo } from "./export-to.ts";
+import { judgeHttpRule, judgeStringMatch, judgeVirtualService } from "./virtual-service-rules.ts";
 
 /** What a VirtualService is about: a name (perhaps short, perhaps with a wildcard), an address, or everything. */
 export type RouteHost = Hostname | Ip | "*";
@@ -26,7 +28,11 @@ const routeHost = parsed(
 );
 
 /** Exactly one is set; a regex covers the whole string. An empty match (as a header's) means: is there. */
-const stringMatch = z.strictObject({ exact: text.optional(), prefix: text.optional(), regex: text.optional() });
+const stringMatch = rule(
+  z.strictObject({ exact: text.optional(), prefix: text.optional(), regex: text.optional() }),
+  ["exact", "prefix", "regex"],
+  judgeStringMatch,
+);
 const headerChange = z.strictObject({
   set: textMap.default({}),
   add: textMap.default({}),
@@ -35,8 +41,8 @@ const headerChange = z.strictObject({
 const headerChanges = z.strictObject({ request: headerChange.optional(), response: headerChange.optional() });
 
 const destination = z.strictObject({
-  host: hostname,
-  subset: label.optional(),
+  host: plainHostname,
+  subset: anyCaseLabel.optional(),
   port: z.strictObject({ number: portNumber }).optional(),
 });
 
@@ -102,7 +108,7 @@ const corsPolicy = z.strictObject({
   unmatchedPreflights: z.enum(["UNSPECIFIED", "FORWARD", "IGNORE"]).default("UNSPECIFIED"),
 });
 
-const httpRule = z.strictObject({
+const httpRuleFields = z.strictObject({
   name: text.default(""),
   match: z.array(httpMatch).default([]),
   route: z.array(httpRoute).transform(weighted).default([]),
@@ -155,6 +161,9 @@ const httpRule = z.strictObject({
   headers: headerChanges.optional(),
 });
 
+/** Every rule of an HTTP route sees it only when all of its fields could be read: they belong together. */
+const httpRule = rule(httpRuleFields, httpRuleFields.keyof().options, judgeHttpRule);
+
 const tlsRule = z.strictObject({
   match: z
     .array(
@@ -177,7 +186,7 @@ const tcpRule = z.strictObject({
   route: z.array(tcpRoute).min(1).transform(weighted),
 });
 
-const spec = z.strictObject({
+const fields = z.strictObject({
   hosts: z.array(routeHost).min(1),
   /** `mesh` is the sidecars; else the name of a Gateway, perhaps with its namespace in front. */
   gateways: z.array(text).default(["mesh"]),
@@ -186,5 +195,11 @@ const spec = z.strictObject({
   tcp: z.array(tcpRule).default([]),
   exportTo,
 });
+
+const spec = judgeVirtualService.reduce((schema, { needs, judge }) => rule(schema, [...needs], judge), fields);
+
+export type VirtualServiceFields = z.output<typeof fields>;
+export type HttpRuleFields = z.output<typeof httpRuleFields>;
+export type StringMatchFields = { exact?: string | undefined; prefix?: string | undefined; regex?: string | undefined };
 
 export const virtualService = z.object({ spec, status: z.unknown().optional() });

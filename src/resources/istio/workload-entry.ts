@@ -44,14 +44,13 @@ export const endpoint = rule(z.strictObject(endpointFields), ["address", "networ
     report(["address"], "ISM0302", "is required, unless a network is named whose gateway is meant");
   if (unix && Object.keys(value.ports).length > 0)
     report(["ports"], "ISM0412", "a unix socket has no ports; leave them out");
-  for (const name of Object.keys(value.ports)) {
-    if (/^\d+$/.test(name))
-      report(
-        ["ports", name],
-        "ISM0411",
-        `is keyed by the name of a service port, not by its number; write the name of port ${name} in place of ${name}`,
-      );
-  }
 });
 
-export const workloadEntry = z.object({ spec: endpoint, status: z.unknown().optional() });
+/** Only a ServiceEntry knows its ports' names; for an entry on its own a number is the likeliest mistake. */
+const spec = rule(endpoint, ["ports"], (value, report) => {
+  for (const name of Object.keys(value.ports))
+    if (/^\d+$/.test(name))
+      report(["ports", name], "ISM0411", `must be keyed by the name of a service port; write the name of port ${name}`);
+});
+
+export const workloadEntry = z.object({ spec, status: z.unknown().optional() });

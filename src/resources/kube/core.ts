@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { parseIp } from "../../values/index.ts";
-import { flag, ip, parsed, portNumber, text, textMap, whole } from "../schema.ts";
+import { ipFamily, parseIp } from "../../values/index.ts";
+import { flag, ip, parsed, portNumber, repeats, rule, text, textMap, whole } from "../schema.ts";
 
 // Kubernetes' own kinds: only the fields that we use. What else they hold is the API server's to judge.
 
@@ -15,38 +15,47 @@ const clusterIp = parsed('an IP address or "None"', "ISM0307", (written) =>
   written === "None" || written === "" ? written : parseIp(written),
 );
 
+const serviceSpec = rule(
+  z.object({
+    type: z.enum(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]).default("ClusterIP"),
+    selector: textMap.default({}),
+    clusterIP: clusterIp.optional(),
+    clusterIPs: z.array(clusterIp).default([]),
+    externalIPs: z.array(ip).default([]),
+    externalName: text.optional(),
+    ports: z
+      .array(
+        z.object({
+          name: text.default(""),
+          port: portNumber,
+          targetPort: portRef.optional(),
+          nodePort: portNumber.optional(),
+          protocol: z.enum(["TCP", "UDP", "SCTP"]).default("TCP"),
+          appProtocol: text.optional(),
+        }),
+      )
+      .default([]),
+    publishNotReadyAddresses: flag.default(false),
+    sessionAffinity: text.optional(),
+  }),
+  ["type", "externalName", "ports"],
+  ({ type, externalName, ports }, report) => {
+    if (type === "ExternalName" && !externalName)
+      report(["externalName"], "ISM0801", "is required with type ExternalName");
+    if (ports.length > 1)
+      for (const [index, { name }] of ports.entries())
+        if (name === "") report(["ports", index, "name"], "ISM0802", "is required when a Service has several ports");
+    for (const { index } of repeats(ports, ({ name }) => name || undefined))
+      report(
+        ["ports", index, "name"],
+        "ISM0802",
+        `another port has the name "${ports[index]!.name}"; names must differ`,
+      );
+  },
+);
+
 export const service = z.object({
-  spec: z
-    .object({
-      type: z.enum(["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]).default("ClusterIP"),
-      selector: textMap.default({}),
-      clusterIP: clusterIp.optional(),
-      clusterIPs: z.array(clusterIp).default([]),
-      externalIPs: z.array(ip).default([]),
-      externalName: text.optional(),
-      ports: z
-        .array(
-          z.object({
-            name: text.default(""),
-            port: portNumber,
-            targetPort: portRef.optional(),
-            nodePort: portNumber.optional(),
-            protocol: z.enum(["TCP", "UDP", "SCTP"]).default("TCP"),
-            appProtocol: text.optional(),
-          }),
-        )
-        .default([]),
-      publishNotReadyAddresses: flag.default(false),
-      sessionAffinity: text.optional(),
-    })
-    .default({
-      type: "ClusterIP",
-      selector: {},
-      clusterIPs: [],
-      externalIPs: [],
-      ports: [],
-      publishNotReadyAddresses: false,
-    }),
+  spec: serviceSpec.prefault({}),
   status: z
     .object({
       loadBalancer: z
@@ -58,7 +67,7 @@ export const service = z.object({
 
 const objectRef = z.object({ kind: text.optional(), namespace: text.optional(), name: text.optional() });
 
-export const endpointSlice = z.object({
+const sliceFields = z.object({
   addressType: z.enum(["IPv4", "IPv6", "FQDN"]),
   endpoints: z
     .array(
@@ -85,6 +94,20 @@ export const endpointSlice = z.object({
       }),
     )
     .default([]),
+});
+
+export const endpointSlice = rule(sliceFields, ["addressType", "endpoints"], ({ addressType, endpoints }, report) => {
+  for (const [index, { addresses }] of endpoints.entries())
+    for (const [at, address] of addresses.entries()) {
+      const parsedIp = parseIp(address);
+      const fits = addressType === "FQDN" ? !parsedIp : parsedIp && `IPv${ipFamily(parsedIp)}` === addressType;
+      if (!fits)
+        report(
+          ["endpoints", index, "addresses", at],
+          "ISM0804",
+          `must be of addressType ${addressType}, got "${address}"`,
+        );
+    }
 });
 
 const probe = z.object({
@@ -159,8 +182,8 @@ export const pod = z.object({
     .default({ podIPs: [], conditions: [] }),
 });
 
-export const deployment = z.object({
-  spec: z.object({
+const deploymentSpec = rule(
+  z.object({
     replicas: whole(0, 1_000_000).default(1),
     selector: z.object({ matchLabels: textMap.default({}) }),
     template: z.object({
@@ -170,6 +193,20 @@ export const deployment = z.object({
       spec: podSpec,
     }),
   }),
+  ["selector", "template"],
+  ({ selector, template }, report) => {
+    for (const [key, value] of Object.entries(selector.matchLabels))
+      if (template.metadata.labels[key] !== value)
+        report(
+          ["selector", "matchLabels", key],
+          "ISM0803",
+          `"${value}" is not what the template's labels say; write the same in both`,
+        );
+  },
+);
+
+export const deployment = z.object({
+  spec: deploymentSpec,
   status: z.object({ conditions }).default({ conditions: [] }),
 });
 
