@@ -44,6 +44,8 @@ export interface AccessRecord {
   readonly flags: readonly ResponseFlag[];
   /** A stable word for what happened: `via_upstream`, `route_not_found`, `filter_chain_not_found`, `connect_timeout`, … */
   readonly details: string | undefined;
+  /** In a sentence: why the connection was ended, where it was not the peers' doing. */
+  readonly termination?: string | undefined;
   /** In a sentence: what failed upstream, for people. */
   readonly upstreamFailure: string | undefined;
   readonly bytesReceived: number;

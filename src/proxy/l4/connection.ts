@@ -31,6 +31,8 @@ export interface Connection {
   readonly remote: SocketAddress;
   /** Where the caller meant to go. */
   readonly destination: SocketAddress;
+  /** False when `destination` is only our own socket's address: nobody redirected the connection here. */
+  readonly redirected?: boolean;
   readonly listener: string;
   readonly tls: TlsFacts | undefined;
   /** SNI as read from the ClientHello, also where TLS is passed on unopened. */

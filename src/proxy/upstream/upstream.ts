@@ -36,6 +36,14 @@ export interface UpstreamSocket {
   readonly tls: TlsFacts | undefined;
 }
 
+export interface ConnectOptions {
+  readonly signal?: AbortSignal;
+  /** Protocols to offer in place of the cluster's own list. */
+  readonly alpn?: readonly string[];
+  /** Whom the connection carries, for clusters that announce it by the PROXY protocol. */
+  readonly carries?: { readonly source: SocketAddress; readonly destination: SocketAddress };
+}
+
 /** How a request or connection ended, for outlier detection and least request. */
 export type Outcome = "success" | "gateway-error" | "server-error" | "connect-failure" | "cancelled";
 
@@ -55,7 +63,7 @@ export interface Upstream {
   };
   pick(context: PickContext): Picked;
   /** Throws a `Failure` (`upstream/connect-timeout`, `upstream/connect-refused`, `upstream/tls`, …) within the connect timeout. */
-  connect(endpoint: Endpoint, options?: { readonly signal?: AbortSignal }): Promise<UpstreamSocket>;
+  connect(endpoint: Endpoint, options?: ConnectOptions): Promise<UpstreamSocket>;
   /** Counts a request in; call the returned function exactly once when it has ended. */
   begin(endpoint: Endpoint): (outcome: Outcome) => void;
   /** Aborts when the cluster was removed or changed in a way that its connections must not outlive. */

@@ -1,0 +1,82 @@
+import { createServer, type Socket } from "node:net";
+import { type Clock, Failure, type Logger } from "../../base/index.ts";
+import { formatSocketAddress, type Ip, type SocketAddress } from "../../values/index.ts";
+
+/** A bound socket. */
+export interface Acceptor {
+  readonly bound: SocketAddress;
+  readonly open: number;
+  /** Takes nothing new; connections that run are not touched. Resolves when the socket is gone. */
+  close(): Promise<void>;
+}
+
+/** How often a full table of descriptors is spoken of. */
+const sayAgainMs = 5000;
+
+/**
+ * Binds an address and hands over its connections, raw and unread. Throws a `Failure` (`proxy/listen`) when the address
+ * cannot be had. A table of descriptors that is full costs the connections that come then, not the process: the runtime
+ * closes them at once, and here they are counted.
+ */
+export async function accept(options: {
+  readonly address: SocketAddress;
+  readonly maxConnections: number;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly onConnection: (socket: Socket) => void;
+  readonly onShed: (reason: "out-of-descriptors" | "too-many-connections") => void;
+}): Promise<Acceptor> {
+  const { address, clock, log } = options;
+  const where = formatSocketAddress(address);
+  const server = createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: 64 * 1024 });
+  server.maxConnections = options.maxConnections;
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause: NodeJS.ErrnoException) => {
+      const hint =
+        cause.code === "EADDRINUSE"
+          ? "which other process listens there?"
+          : cause.code === "EACCES"
+            ? "ports below 1024 need rights"
+            : undefined;
+      reject(
+        new Failure("proxy/listen", `cannot listen on "${where}": ${cause.code ?? cause.message}`, {
+          ...(hint ? { hint } : {}),
+          cause,
+        }),
+      );
+    });
+    server.listen({ host: address.ip, port: address.port, backlog: 4096, ipv6Only: address.ip !== "::" }, () =>
+      resolve(),
+    );
+  });
+  server.removeAllListeners("error");
+  let saidMs = Number.NEGATIVE_INFINITY;
+  const say = (reason: "out-of-descriptors" | "too-many-connections", detail: string | undefined) => {
+    options.onShed(reason);
+    if (clock.monotonic() - saidMs < sayAgainMs) return;
+    saidMs = clock.monotonic();
+    log.warn({ address: where, reason, detail }, "connections turned away");
+  };
+  server.on("error", (error: NodeJS.ErrnoException) => say("out-of-descriptors", error.code));
+  server.on("drop", () => say("too-many-connections", undefined));
+  let open = 0;
+  server.on("connection", (socket) => {
+    open++;
+    socket.once("close", () => open--);
+    // A socket that fails before or after anyone looks after it must not end the process.
+    socket.on("error", () => {});
+    options.onConnection(socket);
+  });
+  const bound = server.address() as { readonly address: string; readonly port: number };
+  return {
+    bound: { ip: bound.address as Ip, port: bound.port },
+    get open() {
+      return open;
+    },
+    close: () => {
+      // The callback waits for connections too; those are somebody else's to wait for.
+      server.close();
+      return Promise.resolve();
+    },
+  };
+}

@@ -1,0 +1,170 @@
+import { close, open, write } from "node:fs";
+import type { Clock, Logger, Timer } from "../../base/index.ts";
+import type { AccessLogConfig } from "../config/access-log.ts";
+import type { AccessLog, AccessRecord } from "./access-log.ts";
+import { formatter } from "./access-log-format.ts";
+
+/** Bytes of lines that may wait to be written; what comes above is dropped and counted. */
+const waitingLimit = 4 * 1024 * 1024;
+/** Lines are written together that came within this time. */
+const gatherMs = 50;
+/** How long a pipe that is full, or a disk, is left alone. */
+const retryMs = 250;
+
+const standard: Readonly<Record<string, number>> = { "/dev/stdout": 1, "/dev/stderr": 2 };
+
+/** One file that takes lines: gathered, in order, never waited for. What cannot be written is dropped, counted, and said once. */
+export class LineFile {
+  readonly #path: string;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  #lines: string[] = [];
+  #waiting = 0;
+  #dropped = 0;
+  #timer: Timer | undefined;
+  #writing: Promise<void> | undefined;
+  #failing = false;
+  #descriptor: number | undefined;
+  #stopped = false;
+
+  constructor(path: string, deps: { readonly clock: Clock; readonly log: Logger }) {
+    this.#path = path;
+    this.#clock = deps.clock;
+    this.#log = deps.log;
+  }
+
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  write(line: string): void {
+    if (this.#waiting + line.length > waitingLimit) {
+      this.#dropped++;
+      return;
+    }
+    this.#lines.push(line);
+    this.#waiting += line.length;
+    if (this.#writing || this.#stopped) return;
+    this.#timer ??= this.#clock.after(gatherMs, () => void this.flush(), { background: true });
+  }
+
+  /** Writes what waits. Never rejects. */
+  flush(): Promise<void> {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    this.#writing ??= this.#drain().finally(() => {
+      this.#writing = undefined;
+      if (this.#lines.length > 0 && !this.#stopped)
+        this.#timer ??= this.#clock.after(this.#failing ? retryMs : gatherMs, () => void this.flush(), {
+          background: true,
+        });
+    });
+    return this.#writing;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.flush();
+    if (this.#lines.length > 0) await this.flush();
+    const descriptor = this.#descriptor;
+    if (descriptor !== undefined && !(this.#path in standard)) close(descriptor, () => {});
+  }
+
+  async #drain(): Promise<void> {
+    if (this.#lines.length === 0) return;
+    const lines = this.#lines;
+    let rest = Buffer.from(lines.join(""), "utf8");
+    try {
+      this.#descriptor ??= standard[this.#path] ?? (await openForAppend(this.#path));
+      while (rest.length > 0) rest = rest.subarray(await writeSome(this.#descriptor, rest));
+      this.#lines = this.#lines.slice(lines.length);
+      this.#waiting = this.#lines.reduce((sum, line) => sum + line.length, 0);
+      if (this.#failing) this.#log.info({ path: this.#path, dropped: this.#dropped }, "access log written again");
+      this.#failing = false;
+    } catch (caught) {
+      const { code } = caught as NodeJS.ErrnoException;
+      if (code === "EAGAIN") {
+        // The reader of a pipe is slow: the part that did not fit waits.
+        this.#keep(rest, lines.length);
+        this.#failing = true;
+        return;
+      }
+      if (!this.#failing)
+        this.#log.error({ path: this.#path, err: caught }, "access log cannot be written; lines are dropped");
+      this.#failing = true;
+      this.#dropped += lines.length;
+      this.#lines = this.#lines.slice(lines.length);
+      this.#waiting = this.#lines.reduce((sum, line) => sum + line.length, 0);
+    }
+  }
+
+  #keep(rest: Buffer, taken: number): void {
+    const later = this.#lines.slice(taken);
+    this.#lines = [rest.toString("utf8"), ...later];
+    this.#waiting = this.#lines.reduce((sum, line) => sum + line.length, 0);
+  }
+}
+
+const openForAppend = (path: string) =>
+  new Promise<number>((resolve, reject) =>
+    open(path, "a", 0o644, (error, fd) => (error ? reject(error) : resolve(fd))),
+  );
+
+const writeSome = (descriptor: number, bytes: Buffer) =>
+  new Promise<number>((resolve, reject) =>
+    write(descriptor, bytes, (error, written) => (error ? reject(error) : resolve(written))),
+  );
+
+/** The files that access logs go to, one per path however many listeners name it. */
+export class AccessLogs {
+  readonly #files = new Map<string, LineFile>();
+  readonly #made = new WeakMap<readonly AccessLogConfig[], AccessLog>();
+  readonly #deps: { readonly clock: Clock; readonly log: Logger };
+
+  constructor(deps: { readonly clock: Clock; readonly log: Logger }) {
+    this.#deps = deps;
+  }
+
+  /** Undefined for an empty list: nothing is formatted then. */
+  for(configs: readonly AccessLogConfig[]): AccessLog | undefined {
+    if (configs.length === 0) return undefined;
+    let log = this.#made.get(configs);
+    if (!log) {
+      const writers = configs.map((config) => this.#writer(config));
+      log = {
+        write: (record) => {
+          for (const writer of writers) writer(record);
+        },
+      };
+      this.#made.set(configs, log);
+    }
+    return log;
+  }
+
+  get dropped(): number {
+    return [...this.#files.values()].reduce((sum, { dropped }) => sum + dropped, 0);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.#files.values()].map((file) => file.stop()));
+  }
+
+  #writer(config: AccessLogConfig): (record: AccessRecord) => void {
+    let file = this.#files.get(config.path);
+    if (!file) {
+      file = new LineFile(config.path, this.#deps);
+      this.#files.set(config.path, file);
+    }
+    const target = file;
+    const format = formatter(config.format);
+    return (record) => {
+      if (config.onlyFlags && !record.flags.some((flag) => config.onlyFlags!.has(flag))) return;
+      if (config.onlyStatus && !satisfies(record.responseCode ?? 0, config.onlyStatus)) return;
+      target.write(format(record));
+    };
+  }
+}
+
+function satisfies(status: number, { op, value }: NonNullable<AccessLogConfig["onlyStatus"]>): boolean {
+  return op === "=" ? status === value : op === "≥" ? status >= value : status <= value;
+}

@@ -1,0 +1,102 @@
+import { type Clock, explain, type Logger, type Timer } from "../../base/index.ts";
+import { type Ip, ipFamily, parseIp } from "../../values/index.ts";
+import type { Discovery } from "../config/cluster.ts";
+
+/** Asks the name service. `ttlMs` is how long the answer holds, where it says so. Throws when there is none. */
+export type ResolveName = (
+  host: string,
+  family: 4 | 6,
+) => Promise<{ readonly addresses: readonly Ip[]; readonly ttlMs?: number | undefined }>;
+
+/** What is known of a name now. After a failure the last good addresses stay. */
+export type Resolution =
+  | { readonly kind: "resolved"; readonly addresses: readonly Ip[] }
+  | { readonly kind: "failed"; readonly reason: string; readonly addresses: readonly Ip[] };
+
+type DnsDiscovery = Extract<Discovery, { kind: "dns" }>;
+
+/** No answer is asked for more often than this, whatever its time to live. */
+const leastMs = 1000;
+
+/** Keeps the names of a cluster resolved: asks again after the refresh rate or the answer's own time, and tells of news. */
+export class NameWatch {
+  readonly #discovery: DnsDiscovery;
+  readonly #deps: { readonly clock: Clock; readonly log: Logger; readonly resolve: ResolveName };
+  readonly #tell: (resolved: ReadonlyMap<string, Resolution>) => void;
+  readonly #known = new Map<string, Resolution>();
+  readonly #timers = new Map<string, Timer>();
+  #stopped = false;
+
+  constructor(
+    discovery: DnsDiscovery,
+    deps: { readonly clock: Clock; readonly log: Logger; readonly resolve: ResolveName },
+    tell: (resolved: ReadonlyMap<string, Resolution>) => void,
+  ) {
+    this.#discovery = discovery;
+    this.#deps = deps;
+    this.#tell = tell;
+  }
+
+  start(): void {
+    const hosts = new Set(
+      this.#discovery.assignment.localities.flatMap(({ endpoints }) => endpoints.map(({ host }) => host)),
+    );
+    for (const host of hosts) {
+      const ip = parseIp(host);
+      if (ip) this.#known.set(host, { kind: "resolved", addresses: [ip] });
+      else void this.#ask(host);
+    }
+    this.#tell(this.#known);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const timer of this.#timers.values()) timer.cancel();
+    this.#timers.clear();
+  }
+
+  /** Never rejects: a failure is kept as what is known of the name. */
+  async #ask(host: string): Promise<void> {
+    const { clock, log } = this.#deps;
+    let againMs = this.#discovery.refreshMs;
+    const before = this.#known.get(host);
+    let now: Resolution;
+    try {
+      const { addresses, ttlMs } = await this.#lookup(host);
+      now = {
+        kind: "resolved",
+        addresses: this.#discovery.mode === "logical" ? addresses.slice(0, 1) : [...addresses].sort(),
+      };
+      if (this.#discovery.respectTtl && ttlMs !== undefined) againMs = Math.max(leastMs, ttlMs);
+    } catch (caught) {
+      now = { kind: "failed", reason: explain(caught), addresses: before?.addresses ?? [] };
+      if (before?.kind !== "failed") log.warn({ host, reason: now.reason, kept: now.addresses }, "name not resolved");
+    }
+    if (this.#stopped) return;
+    this.#timers.set(
+      host,
+      clock.after(againMs, () => void this.#ask(host), { background: true }),
+    );
+    if (before?.kind === now.kind && before.addresses.join() === now.addresses.join()) return;
+    this.#known.set(host, now);
+    this.#tell(this.#known);
+  }
+
+  async #lookup(host: string): Promise<{ readonly addresses: readonly Ip[]; readonly ttlMs?: number | undefined }> {
+    const { resolve } = this.#deps;
+    const { family } = this.#discovery;
+    if (family === "v4") return resolve(host, 4);
+    if (family === "v6") return resolve(host, 6);
+    const [four, six] = await Promise.allSettled([resolve(host, 4), resolve(host, 6)]);
+    const answers = [four, six].flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+    if (answers.length === 0) throw (four as PromiseRejectedResult).reason;
+    const addresses = answers.flatMap((answer) => answer.addresses);
+    // "auto" takes one family only; mixing them would count one server twice.
+    const first = addresses.find((ip) => ipFamily(ip) === 4) ? 4 : 6;
+    const ttls = answers.flatMap(({ ttlMs }) => (ttlMs === undefined ? [] : [ttlMs]));
+    return {
+      addresses: family === "all" ? addresses : addresses.filter((ip) => ipFamily(ip) === first),
+      ttlMs: ttls.length > 0 ? Math.min(...ttls) : undefined,
+    };
+  }
+}
