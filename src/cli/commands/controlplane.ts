@@ -46,7 +46,7 @@ export function controlplaneCommand(): Command {
     .option("--plaintext <port>", "discovery without TLS on 127.0.0.1, or off", "15010")
     .option("--tokens-jwks <file>", "public keys of who mints the tokens that workloads show")
     .option("--dns <ip:port>", "answer names of the mesh here")
-    .option("--dns-upstream <ip[:port]...>", "where other names are asked")
+    .option("--dns-upstream <address...>", "where other names are asked")
     .option("--admin <address>", "unix:PATH or ip:port", "127.0.0.1:15014")
     .option("--trust-domain <name>", "of all clusters", defaultMeshSettings.trustDomain)
     .option("--system-namespace <name>", "of the control plane and the gateways", defaultMeshSettings.systemNamespace)
