@@ -8,6 +8,7 @@ export { type GatewayServer, serversOf } from "./gateways.ts";
 export type { MeshInput } from "./input.ts";
 export { hostnameOfService, tlsModeLabel } from "./kube-services.ts";
 export { defaultMeshSettings, type Mesh, type MeshSettings, type Workload } from "./mesh.ts";
+export { type NamedPort, type NameRecord, namesFor } from "./names.ts";
 export { resolveHost } from "./resolve-host.ts";
 export { type MergedRule, type RuleBook, ruleFor, type Subset } from "./rules.ts";
 export {

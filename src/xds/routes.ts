@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { cached, isGlobal, type Mesh, type Service, type ServicePort } from "../model/index.ts";
+import { cached, isGlobal, type Mesh, ruleFor, type Service, type ServicePort } from "../model/index.ts";
 import type { RouteSchema, VirtualHostSchema } from "../proto/gen/envoy/config/route/v3/route_components_pb.js";
 import { RouteConfigurationSchema } from "../proto/gen/envoy/config/route/v3/route_pb.js";
 import type { Versioned } from "../proto/index.ts";
@@ -9,6 +9,7 @@ import type { Client } from "./client.ts";
 import { digest, joined, type Piece } from "./encode.ts";
 import { fixedNames } from "./fixed.ts";
 import { defaultRetries } from "./retries.ts";
+import { hashPolicyOf } from "./route-action.ts";
 import { milliseconds } from "./typed.ts";
 import { virtualHostRoutes } from "./virtual-routes.ts";
 
@@ -134,25 +135,35 @@ function virtualHost(mesh: Mesh, parts: HostParts): Piece {
   const { service, port, services, client } = parts;
   const domains = domainsOf(mesh, parts);
   const found = virtualHostRoutes(mesh, { service, port, services, client });
+  // Only a rule that hashes shows in a route nobody wrote.
+  const rule = ruleFor(mesh.rules, service, {
+    namespace: client.namespace,
+    systemNamespace: mesh.settings.systemNamespace,
+  });
+  const inputs = [...found.inputs, rule];
   const byKey = cached(hosts, service, () => new Map<string, RememberedHost>());
-  const key = `${port.number} ${domains.join(" ")} ${found.key}`;
+  const key = `${port.number} ${domains.join(" ")}`;
   const known = byKey.get(key);
-  if (known && known.inputs.length === found.inputs.length && known.inputs.every((one, at) => one === found.inputs[at]))
+  if (known && known.inputs.length === inputs.length && known.inputs.every((one, at) => one === inputs[at]))
     return known.piece;
   const name = `${service.hostname}:${port.number}`;
   const message: MessageInitShape<typeof VirtualHostSchema> = {
     name,
     domains,
     includeRequestAttemptCount: true,
-    routes: found.routes() ?? [defaultRoute(service, port)],
+    routes: found.routes() ?? [defaultRoute(mesh, { service, port, client })],
   };
   const piece = pieceOf(name, { virtualHosts: [message] }, [...service.origins, ...found.origins]);
   if (byKey.size > 64) byKey.clear();
-  byKey.set(key, { inputs: found.inputs, piece });
+  byKey.set(key, { inputs, piece });
   return piece;
 }
 
-export function defaultRoute(service: Service, port: ServicePort): MessageInitShape<typeof RouteSchema> {
+/** To the service itself, whatever is asked. */
+function defaultRoute(
+  mesh: Mesh,
+  { service, port, client }: Pick<HostParts, "service" | "port" | "client">,
+): MessageInitShape<typeof RouteSchema> {
   return {
     name: "default",
     match: { pathSpecifier: { case: "prefix", value: "/" } },
@@ -163,6 +174,7 @@ export function defaultRoute(service: Service, port: ServicePort): MessageInitSh
         clusterSpecifier: { case: "cluster", value: clusterName(outbound(service.hostname, port.number)) },
         timeout: milliseconds(0),
         retryPolicy: defaultRetries,
+        hashPolicy: hashPolicyOf(mesh, { service, port: port.number, subset: undefined, client }),
       },
     },
   };

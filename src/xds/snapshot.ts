@@ -10,12 +10,15 @@ import { versioned } from "./encode.ts";
 import { blackHole, inboundPassthrough, passthrough } from "./fixed.ts";
 import { boundInbound, type InboundPort, inboundCluster, inboundPorts, virtualInbound } from "./inbound.ts";
 import { listenerFilters, outboundListeners, virtualOutbound } from "./listeners.ts";
+import { nameTables } from "./names.ts";
 import type { ProxyNode } from "./node.ts";
 import { exposureChain, exposuresOf, originsOf } from "./passthrough-gateway.ts";
 import { outboundRoutes } from "./routes.ts";
 import { socketAddress } from "./typed.ts";
 
-type Parts = { readonly [K in "cluster" | "endpoints" | "listener" | "route" | "names"]: Map<string, Versioned> };
+type Parts = { readonly [K in "cluster" | "endpoints" | "listener" | "route"]: Map<string, Versioned> } & {
+  readonly names: ReadonlyMap<string, Versioned>;
+};
 
 /** What one proxy should run. Frozen; resources that did not change are the same objects as in any other snapshot. */
 export function snapshotFor(mesh: Mesh, node: ProxyNode): Snapshot {
@@ -93,6 +96,7 @@ function sidecarParts(mesh: Mesh, node: ProxyNode, client: Client): Parts {
     endpoints: new Map(outbound.endpoints),
     listener: new Map(outbound.listeners),
     route: new Map(outbound.routes),
+    names: nameTables(mesh, node.namespace),
   };
   put(parts.cluster, blackHole, passthrough);
   const inbound = inboundPorts(mesh, node, client.labels);
