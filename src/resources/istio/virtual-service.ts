@@ -123,6 +123,7 @@ const httpRuleFields = z.strictObject({
       /** 0 means 301. */
       redirectCode: z
         .int()
+        .refine((code) => code === 0 || (code >= 300 && code <= 399), { error: "must be between 300 and 399" })
         .transform((code) => code || 301)
         .default(301),
     })
