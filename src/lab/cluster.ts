@@ -6,6 +6,7 @@ import { ipv4FromNumber, ipv4ToNumber, parseIp } from "../values/index.ts";
 import { askAdmin } from "./admin-client.ts";
 import { controlPlaneLine, proxyLine, resolverLine } from "./command-lines.ts";
 import { imageCommand } from "./images.ts";
+import { lastLines } from "./follow.ts";
 import { LoopbackPorts, loopback } from "./loopback.ts";
 import { Manifests, writeAtomic } from "./manifests.ts";
 import { addressPlan, type ClusterNetwork } from "./network.ts";
@@ -139,6 +140,7 @@ export class Cluster {
       configs: ["system", "copied", "applied", "runtime"].map((layer) => join(parts.folder, layer)),
       cacerts: parts.cacerts,
       listen: explicit ? `${loopback}:${this.#ports.get("control")}` : plan.controlPlane,
+      plaintext: !explicit,
       dns: explicit ? `${loopback}:${this.#ports.get("dns")}` : `${plan.controlPlane}:53`,
       dnsUpstream: explicit ? [] : [plan.router],
       tokensJwks: parts.tokensJwks,
@@ -160,9 +162,8 @@ export class Cluster {
       if (this.#controlPlane.failures >= 3) {
         const state = this.#controlPlane.state;
         const why = state.phase === "waiting" ? state.why : "ended";
-        throw new Failure("lab/control-plane", `the control plane of "${this.name}" does not start: ${why}`, {
-          hint: `its log: ${this.#controlPlaneLog()}`,
-        });
+        const said = lastLines(this.#controlPlaneLog(), 3);
+        throw new Failure("lab/control-plane", `the control plane of "${this.name}" does not start: ${why}\n${said}`);
       }
       await sleep(parts.clock, 100, signal);
     }

@@ -12,6 +12,8 @@ export interface ControlPlaneLine {
   readonly configs: readonly string[];
   readonly cacerts: string;
   readonly listen: string;
+  /** Whether discovery without TLS is served on this network's loopback. */
+  readonly plaintext: boolean;
   readonly dns: string;
   readonly dnsUpstream: readonly string[];
   readonly tokensJwks: string;
@@ -30,6 +32,7 @@ export function controlPlaneLine(options: ControlPlaneLine): readonly string[] {
     options.cacerts,
     "--listen",
     options.listen,
+    ...(options.plaintext ? [] : ["--plaintext", "off"]),
     "--tokens-jwks",
     options.tokensJwks,
     "--dns",
@@ -94,17 +97,24 @@ export function proxyLine(options: ProxyLine): readonly string[] {
     options.token,
     "--admin",
     `unix:${options.admin}`,
-    ...(options.adminPort === undefined ? [] : ["--admin-port", String(options.adminPort)]),
+    "--admin-port",
+    options.adminPort === undefined ? "off" : String(options.adminPort),
     ...(options.networkView ? ["--network-view", options.networkView] : []),
     "--interception",
     options.interception,
     ...(options.appPorts ? ["--app-ports", JSON.stringify(options.appPorts)] : []),
     ...(options.explicitPort === undefined ? [] : ["--explicit-port", String(options.explicitPort)]),
     ...(options.dnsListen ? ["--dns-listen", options.dnsListen] : []),
+    ...(options.dnsListen ? ["--dns-search", searchDomains(options.namespace).join(",")] : []),
     ...(options.dnsUpstream.length > 0 ? ["--dns-upstream", options.dnsUpstream.join(",")] : []),
     "--log-level",
     options.logLevel,
   );
+}
+
+/** Where a pod's short names are looked up, in this order. */
+export function searchDomains(namespace: string): readonly string[] {
+  return [`${namespace}.svc.cluster.local`, "svc.cluster.local", "cluster.local", "global"];
 }
 
 /** The small resolver that stands for the Internet's: it knows the gateways' host names, and nothing else. */

@@ -1,5 +1,22 @@
-import { closeSync, existsSync, openSync, readSync, watch } from "node:fs";
+import { closeSync, existsSync, fstatSync, openSync, readSync, watch } from "node:fs";
 import { type Clock, sleep } from "../base/index.ts";
+
+/** The last lines of a file that fit into a few kilobytes; empty when there is none. */
+export function lastLines(file: string, count: number): string {
+  try {
+    const descriptor = openSync(file, "r");
+    try {
+      const buffer = Buffer.alloc(8192);
+      const from = Math.max(0, fstatSync(descriptor).size - buffer.length);
+      const text = buffer.toString("utf8", 0, readSync(descriptor, buffer, 0, buffer.length, from));
+      return text.trimEnd().split("\n").slice(-count).join("\n");
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch {
+    return "";
+  }
+}
 
 /** The lines of a file that grows; those there are, or the last `tail`, and with `follow` new ones until the signal aborts. */
 export async function followFile(options: {

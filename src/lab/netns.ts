@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { searchDomains } from "./command-lines.ts";
 import { Failure } from "../base/index.ts";
 import { type CaptureOptions, captureRules, proxyUid, routerRules } from "./capture.ts";
 import {
@@ -136,7 +137,7 @@ function podMounts(options: PodNetworkOptions, chosen: ChosenMode): readonly (re
   mkdirSync(options.folder, { recursive: true });
   // With a proxy in a user namespace, questions go to loopback, where the rules can tell them from the proxy's own.
   const nameserver = chosen.mode === "userns" && options.injected ? "127.0.0.1" : options.nameserver;
-  const search = `${options.namespace}.svc.cluster.local svc.cluster.local cluster.local global`;
+  const search = searchDomains(options.namespace).join(" ");
   const files: readonly (readonly [string, string])[] = [
     ["/etc/resolv.conf", `nameserver ${nameserver}\nsearch ${search}\noptions ndots:5\n`],
     ["/etc/hosts", `127.0.0.1 localhost\n::1 localhost ip6-localhost\n${options.ip} ${options.name}\n`],

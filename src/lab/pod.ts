@@ -4,6 +4,7 @@ import { type Clock, explain, type Logger, type Timer } from "../base/index.ts";
 import type { Container } from "../resources/index.ts";
 import { askAdmin } from "./admin-client.ts";
 import { proxyUid } from "./capture.ts";
+import { lastLines } from "./follow.ts";
 import { imageCommand } from "./images.ts";
 import type { PodNetwork } from "./network.ts";
 import { Program } from "./program.ts";
@@ -194,7 +195,7 @@ export class LabPod {
 
   #look(): void {
     if (this.#stopping) return;
-    this.#whyNot()
+    void this.#whyNot()
       .catch((caught) => explain(caught))
       .then((problem) => {
         if (this.#stopping) return;
@@ -273,7 +274,7 @@ export class LabPod {
       const url = `${scheme.toLowerCase()}://127.0.0.1:${number(port)}${path.startsWith("/") ? path : `/${path}`}`;
       const script =
         "const r = await fetch(process.argv[1], { redirect: 'manual', signal: AbortSignal.timeout(Number(process.argv[2])) });" +
-        "if (r.status >= 400) { console.error(`status ${r.status}`); process.exit(1); } process.exit(0);";
+        "if (r.status >= 400) { console.error('status ' + r.status); process.exit(1); } process.exit(0);";
       return [process.execPath, "--input-type=module", "-e", script, url, String(probe.timeoutSeconds * 1000)];
     }
     const port = probe.tcpSocket?.port ?? probe.grpc?.port;

@@ -105,11 +105,9 @@ export interface ServiceObject {
     readonly annotations: Labels;
   };
   readonly spec: Omit<Service["spec"], "ports" | "clusterIP" | "clusterIPs"> & {
-    readonly clusterIP?: string;
-    readonly clusterIPs?: readonly string[];
-    readonly ports: readonly (Omit<Service["spec"]["ports"][number], "nodePort"> & {
-      readonly nodePort?: number | undefined;
-    })[];
+    readonly clusterIP?: string | undefined;
+    readonly clusterIPs: readonly string[];
+    readonly ports: readonly (Omit<Service["spec"]["ports"][number], "nodePort"> & { readonly nodePort?: number | undefined })[];
   };
   readonly status: object;
 }

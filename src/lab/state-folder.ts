@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Failure } from "../base/index.ts";
+import { Failure, systemClock } from "../base/index.ts";
 import { run } from "./run.ts";
 
 /** Where each lab of this user keeps its files, by name. Short, because a Unix socket's path may have 104 bytes. */
@@ -95,7 +95,7 @@ export async function keeperLives(folder: string): Promise<boolean> {
 
 function ageMs(folder: string): number {
   // The clock that wrote the folder's time is the one to compare with.
-  return new Date().getTime() - statSync(folder).mtimeMs;
+  return systemClock.now() - statSync(folder).mtimeMs;
 }
 
 export function readPid(file: string): number | undefined {
