@@ -179,11 +179,12 @@ function readDocument(document: Document, placeOf: (offset: number) => Place, li
   const complain = (offset: number, path: Path, code: Code, message: string) => {
     problems.push({ ...placeOf(offset), path, code, message });
   };
-  for (const error of document.errors) {
+  // After the first few, one mistake only repeats itself.
+  for (const error of document.errors.slice(0, 20)) {
     const [what] = error.message.split("\n");
     complain(error.pos[0], [], error.code === "TAG_RESOLVE_FAILED" ? "ISM0107" : "ISM0101", lowerFirst(what ?? ""));
   }
-  for (const warning of document.warnings) {
+  for (const warning of document.warnings.slice(0, 20)) {
     if (warning.code === "TAG_RESOLVE_FAILED")
       complain(warning.pos[0], [], "ISM0107", `${lowerFirst(warning.message)}; only YAML's plain types are read`);
   }

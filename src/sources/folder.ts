@@ -120,7 +120,7 @@ class FolderState {
 
   /** Reads what is dirty. Only one reading runs; what becomes dirty meanwhile is read after it. */
   async #read(): Promise<void> {
-    if (this.#reading) return;
+    if (this.#reading !== undefined) return;
     this.#reading = this.#readAll().finally(() => {
       this.#reading = undefined;
     });
