@@ -39,6 +39,8 @@ class Joined {
   #toServer: DeltaDiscoveryRequest[] = [];
   #toClient: Uint8Array[] = [];
   said = 0;
+  /** Versions of the resources that were sent, all together. */
+  readonly sent: string[] = [];
 
   constructor() {
     for (const typeUrl of wholes) this.client.want(typeUrl, { all: true, names: new Set() });
@@ -69,6 +71,7 @@ class Joined {
       const say = this.#session?.next(this.snapshot);
       if (!say) return false;
       this.said++;
+      this.sent.push(...say.resources.map(({ version }) => version));
       this.#toClient.push(encodeDeltaResponse(say));
       return true;
     }
@@ -169,7 +172,9 @@ describe("whatever changes, drops and is refused", () => {
         expect(joined.said).toBe(before);
         // On a new stream what is held is not sent again: an empty answer for each whole type, and what was refused.
         joined.connect();
+        const sentBefore = joined.sent.length;
         joined.quiet();
+        expect(joined.sent.slice(sentBefore).filter((version) => !version.startsWith("bad"))).toEqual([]);
         expect(joined.said - before).toBeLessThanOrEqual(4);
       }),
       { numRuns: 500 },
