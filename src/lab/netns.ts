@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { searchDomains } from "./command-lines.ts";
 import { Failure } from "../base/index.ts";
 import { type CaptureOptions, captureRules, proxyUid, routerRules } from "./capture.ts";
+import { searchDomains } from "./command-lines.ts";
 import {
   addressPlan,
   type ClusterNetwork,

@@ -107,7 +107,9 @@ export interface ServiceObject {
   readonly spec: Omit<Service["spec"], "ports" | "clusterIP" | "clusterIPs"> & {
     readonly clusterIP?: string | undefined;
     readonly clusterIPs: readonly string[];
-    readonly ports: readonly (Omit<Service["spec"]["ports"][number], "nodePort"> & { readonly nodePort?: number | undefined })[];
+    readonly ports: readonly (Omit<Service["spec"]["ports"][number], "nodePort"> & {
+      readonly nodePort?: number | undefined;
+    })[];
   };
   readonly status: object;
 }
