@@ -12,7 +12,7 @@ export interface ForwardOptions {
   readonly tryMs?: number;
   /** How long a question may take in all, in ms (4500): resolvers give up or ask again after 5 s. */
   readonly totalMs?: number;
-  /** Questions that wait for an answer at one time (1000); one more fails at once. */
+  /** Queries that wait for an answer at one time (1000); one more fails at once. */
   readonly mostPending?: number;
   readonly cacheEntries?: number;
 }
@@ -34,6 +34,8 @@ export class Forwarder {
   readonly #signal: AbortSignal;
   readonly #cache: ReplyCache;
   readonly #pending = new Map<string, Promise<Buffer | undefined>>();
+  /** Queries that wait, those that wait for the same question included. */
+  #waiting = 0;
   /** Until when each server is asked last. */
   readonly #failedUntil = new Map<SocketAddress, number>();
 
@@ -54,23 +56,24 @@ export class Forwarder {
     this.#cache = new ReplyCache({ clock: deps.clock, mostEntries: this.#options.cacheEntries });
   }
 
-  /** Questions that wait for an answer. */
+  /** Queries that wait for an answer. */
   get pending(): number {
-    return this.#pending.size;
+    return this.#waiting;
   }
 
   /** The reply to a query, as it came but for id and spelling, in at most `totalMs`. It may be longer than UDP allows. */
   async ask(query: Query, request: Buffer): Promise<Forwarded> {
     const cached = this.#cache.get(query, request);
     if (cached) return { kind: "reply", bytes: cached, from: "cache" };
+    if (this.#waiting >= this.#options.mostPending) return { kind: "failed", why: "overloaded" };
     const key = questionKey(query);
     let pending = this.#pending.get(key);
     if (!pending) {
-      if (this.#pending.size >= this.#options.mostPending) return { kind: "failed", why: "overloaded" };
       pending = this.#askServers(query, request).finally(() => this.#pending.delete(key));
       this.#pending.set(key, pending);
     }
-    const reply = await pending;
+    this.#waiting++;
+    const reply = await pending.finally(() => this.#waiting--);
     if (!reply) return { kind: "failed", why: "upstream" };
     return { kind: "reply", bytes: readdress(Buffer.from(reply), query, request), from: "upstream" };
   }
