@@ -67,7 +67,7 @@ const fixed = {
   caUsage: extension(extensionOids.keyUsage, true, namedBitString([keyUsageBits.certSign, keyUsageBits.crlSign])),
 };
 
-/** Makes and signs a version 3 certificate; the DER of it. `signer: "self"` needs the private half of the key. */
+/** Makes and signs a version 3 certificate; the DER of it. A root's signer is its own name and key. */
 export function issueCertificate(request: CertificateRequest, signer: Signer): Buffer {
   const { publicKey, names, use } = request;
   const subject = encodeSubject(request.subject);

@@ -2,12 +2,12 @@ import type { KeyObject } from "node:crypto";
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { explain, Failure } from "../base/index.ts";
-import { type Certificate, decodeCertificates, isSelfSigned } from "./certificate.ts";
+import type { Certificate } from "./certificate.ts";
 import { issueCertificate, keyIdOf } from "./issue.ts";
 import { type KeyType, makeKeyPair, publicKeyOf } from "./keys.ts";
 import { encodeSubject, type Subject } from "./names.ts";
 import { encodePem } from "./pem.ts";
-import { type CacertsFiles, cacertsFailure, cacertsNames, checkCacerts } from "./roots.ts";
+import { type CacertsFiles, type CacertsName, cacertsFailure, cacertsNames, chainPems, checkCacerts } from "./roots.ts";
 
 const dayMs = 86_400_000;
 const yearMs = 365 * dayMs;
@@ -55,7 +55,8 @@ export function createRoot(options: MakeOptions & { readonly pathLength?: number
  */
 export function createIntermediate(
   options: MakeOptions & {
-    readonly issuer: CacertsFiles;
+    /** As `readCacertsFiles` gives them; a file that is missing is one of the things that can be wrong. */
+    readonly issuer: Readonly<Record<CacertsName, string | undefined>>;
     readonly cluster: string;
     readonly pathLength?: number;
     /** What to call the issuer in messages: its folder. */
@@ -94,12 +95,11 @@ export function createIntermediate(
     },
   );
   const pem = encodePem("CERTIFICATE", der);
-  const between = decodeCertificates(issuer["cert-chain.pem"]).filter((certificate) => !isSelfSigned(certificate));
   return {
     "ca-cert.pem": pem,
     "ca-key.pem": keyPem(privateKey),
-    "root-cert.pem": issuer["root-cert.pem"],
-    "cert-chain.pem": pem + between.map(({ der }) => encodePem("CERTIFICATE", der)).join(""),
+    "root-cert.pem": checked.cacerts.trust.pem,
+    "cert-chain.pem": pem + chainPems(checked.cacerts).join(""),
   };
 }
 

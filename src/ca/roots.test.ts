@@ -52,6 +52,13 @@ describe("a set of CA files", () => {
     expect(() => createIntermediate({ nowMs, issuer: root, cluster: "../b\n" })).toThrow(/cannot be a cluster's name/);
   });
 
+  test("an issuer with a file missing makes nothing, and the file is named", () => {
+    const issuer = { ...root, "ca-key.pem": undefined };
+    expect(() => createIntermediate({ nowMs, issuer, issuerName: "certs/root", cluster: "a" })).toThrow(
+      /certs\/root\/ca-key.pem: is not there/,
+    );
+  });
+
   test("a CA two below the root signs with the whole chain", () => {
     const tall = createRoot({ nowMs, pathLength: 2 });
     const region = createIntermediate({ nowMs, issuer: tall, cluster: "region", pathLength: 1 });
