@@ -817,6 +817,7 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
     }
     const bytes = Buffer.from(options.exact || body === "" ? body : `${body}\n`);
     const head: ResponseHead = { status, reason: "", headers, contentLength: bytes.length };
+    if (options.close) head.close = true;
     if (bytes.length > 0) headers.push("content-type", "text/plain");
     this.#response = head;
     this.#ourFields(head);

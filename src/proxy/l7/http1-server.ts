@@ -367,6 +367,7 @@ export class Http1ServerConnection implements Downstream {
     }
     // Bytes that came behind a refused upgrade may be meant for the other protocol: they are not read as a request.
     if (
+      head.close === true ||
       this.#untilClose ||
       this.#draining ||
       this.#ended ||

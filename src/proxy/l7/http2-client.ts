@@ -148,8 +148,8 @@ class Http2ClientStream implements UpstreamStream {
     this.#stream = stream;
     this.#handler = handler;
     stream.on("wantTrailers", () => {
-      if (this.#outgoing) stream.sendTrailers(toNode([], this.#outgoing, -1, false));
-      else stream.close();
+      // Without any, Node ends the stream with an empty DATA frame.
+      stream.sendTrailers(toNode([], this.#outgoing ?? [], -1, false));
     });
     stream.on("headers", (headers) => {
       const { status, headers: list } = fromNode(headers);

@@ -221,8 +221,8 @@ class Http2Downstream implements Downstream {
       this.handler?.onRequestEnd(trailers);
     });
     stream.on("wantTrailers", () => {
-      if (this.#outgoing) stream.sendTrailers(toNode([], this.#outgoing, -1, false));
-      else stream.close();
+      // Without any, Node ends the stream with an empty DATA frame.
+      stream.sendTrailers(toNode([], this.#outgoing ?? [], -1, false));
     });
     stream.on("drain", () => this.handler?.onDownstreamDrain());
     // What an error means is said by the close that follows it.

@@ -44,6 +44,8 @@ export interface ResponseHead {
   reason: string;
   headers: Headers;
   contentLength: number;
+  /** Set when nothing more is taken on this connection after it. */
+  close?: true;
 }
 
 /** A message that is refused: the status that says so, and a stable word for the access log. */
