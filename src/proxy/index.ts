@@ -1,6 +1,8 @@
 // The embedded data plane: listeners, chains, clusters and routes as Envoy's messages say them, and nothing of the mesh.
 // Absent on purpose: active health checks, filters that run foreign code, UDP, and any name of a cluster that a caller
 // could choose.
+export { type AgentConfig, startAgent } from "./agent/agent.ts";
+export type { NodeFacts } from "./agent/node.ts";
 export { certificateSecret, readSecret, type Secret, type Secrets, trustSecret } from "./config/secret.ts";
 export {
   ConfigStore,
@@ -11,5 +13,5 @@ export {
   type Wanted,
 } from "./config/store.ts";
 export { loadOriginalDestination, type OriginalDestination } from "./l4/original-dst.ts";
-export { type ClusterView, type ListenerView, type Proxy, type ProxyDeps, startProxy } from "./proxy.ts";
+export { type ClusterView, type EmbeddedProxy, type ListenerView, type ProxyDeps, startProxy } from "./proxy.ts";
 export type { ResolveName } from "./upstream/resolve.ts";

@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { Command, Option } from "commander";
 import { Failure } from "../../base/index.ts";
-import { formatViolation, readResources, type Violation } from "../../resources/index.ts";
+import { formatViolation, type Violation, validateFiles } from "../../resources/index.ts";
 import { listFiles } from "../../sources/index.ts";
 import { exitCodes, printLine } from "../output.ts";
 
@@ -14,39 +14,26 @@ export function validateCommand(done: (code: number) => void): Command {
     .addOption(new Option("-o, --output <format>", "how to say it").choices(["text", "json"]).default("text"))
     .action(async (options: { filename: string[]; namespace: string; output: "text" | "json" }) => {
       const texts = (await Promise.all(options.filename.map(textsOf))).flat();
-      const readings = texts.map(({ file, text }) =>
-        readResources(text, { file, cluster: "", defaultNamespace: options.namespace }),
-      );
-      const violations = readings.flatMap((reading) => reading.violations);
-      const errors = violations.filter(({ severity }) => severity === "error").length;
-      const objects = readings.reduce((sum, reading) => sum + reading.resources.length, 0);
-      const ignored = readings.reduce((sum, reading) => sum + reading.ignored, 0);
-      if (options.output === "json") {
-        printLine(JSON.stringify({ valid: errors === 0, files: texts.length, objects, ignored, violations }, null, 2));
-      } else {
-        printText({ violations, errors, objects, ignored, files: texts.length });
-      }
-      done(errors === 0 ? exitCodes.good : exitCodes.wrong);
+      const { violations, counts } = validateFiles(texts, { defaultNamespace: options.namespace });
+      if (options.output === "json")
+        printLine(JSON.stringify({ valid: counts.errors === 0, counts, violations }, null, 2));
+      else printText(violations, counts);
+      done(counts.errors === 0 ? exitCodes.good : exitCodes.wrong);
     });
 }
 
-function printText(result: {
-  readonly violations: readonly Violation[];
-  readonly errors: number;
-  readonly objects: number;
-  readonly ignored: number;
-  readonly files: number;
-}): void {
-  const { violations, errors, objects, ignored, files } = result;
+type Counts = ReturnType<typeof validateFiles>["counts"];
+
+function printText(violations: readonly Violation[], counts: Counts): void {
   for (const violation of violations) printLine(formatViolation(violation));
-  const warnings = violations.length - errors;
-  const counts = [
-    `${objects} good object${objects === 1 ? "" : "s"} in ${files} file${files === 1 ? "" : "s"}`,
-    ...(errors > 0 ? [`${errors} error${errors === 1 ? "" : "s"}`] : []),
-    ...(warnings > 0 ? [`${warnings} warning${warnings === 1 ? "" : "s"}`] : []),
-    ...(ignored > 0 ? [`${ignored} of kinds that are not read`] : []),
+  const many = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
+  const said = [
+    `${many(counts.resources, "good object")} in ${many(counts.files, "file")}`,
+    ...(counts.errors > 0 ? [many(counts.errors, "error")] : []),
+    ...(counts.warnings > 0 ? [many(counts.warnings, "warning")] : []),
+    ...(counts.ignored > 0 ? [`${counts.ignored} of kinds that are not read`] : []),
   ];
-  printLine(counts.join(", "));
+  printLine(said.join(", "));
 }
 
 /** The texts behind one argument. Throws `input/file` for what cannot be read: that is no verdict on its content. */

@@ -1,0 +1,55 @@
+import { type AdminRoutes, explain, type Metrics } from "../../base/index.ts";
+import { resourceJson } from "../../proto/index.ts";
+import type { ConfigStore } from "../config/store.ts";
+import type { EmbeddedProxy } from "../proxy.ts";
+import type { Identity } from "./identity.ts";
+import type { NodeFacts } from "./node.ts";
+
+/** The paths of the proxy's admin API, named as Envoy names them where it has the same. None of them shows a key. */
+export function adminRoutes(parts: {
+  /** Why it is not ready; undefined when it is. */
+  readonly ready: () => string | undefined;
+  readonly store: ConfigStore;
+  readonly proxy: EmbeddedProxy;
+  readonly identity: Identity;
+  readonly metrics: Metrics;
+  readonly node: NodeFacts;
+}): AdminRoutes {
+  const { ready, store, proxy, identity, metrics, node } = parts;
+  const readiness = () => {
+    const why = ready();
+    return why === undefined ? { text: "ready\n" } : { status: 503, text: `${why}\n` };
+  };
+  const prometheus = async () => ({ text: await metrics.text(), contentType: "text/plain; version=0.0.4" });
+  return {
+    "GET /ready": readiness,
+    "GET /healthz/ready": readiness,
+    "GET /metrics": prometheus,
+    "GET /stats/prometheus": prometheus,
+    "GET /server_info": () => ({ json: { state: ready() === undefined ? "LIVE" : "INITIALIZING", node } }),
+    "GET /listeners": () => ({ json: proxy.listeners() }),
+    "GET /clusters": () => ({ json: proxy.clusters() }),
+    "GET /certs": () => {
+      const { current, problem } = identity.certificates;
+      return {
+        json: {
+          certificates: current.value ? [current.value] : [],
+          problem: problem.value ? explain(problem.value) : null,
+        },
+      };
+    },
+    "GET /config_dump": ({ query }) => ({
+      json: store
+        .dump()
+        .filter(({ type, name }) => type.includes(query.get("type") ?? "") && name.includes(query.get("name") ?? ""))
+        .map(({ type, name, version, bytes, acceptedMs, state }) => ({
+          type,
+          name,
+          version,
+          state,
+          accepted: new Date(acceptedMs).toISOString(),
+          resource: resourceJson(type, bytes),
+        })),
+    }),
+  };
+}
