@@ -4,7 +4,7 @@ import { Cell, Metrics, Scope, silentLogger, systemClock } from "../../base/inde
 import type { Ip, SocketAddress } from "../../values/index.ts";
 import type { Secret, Secrets } from "../config/secret.ts";
 import { ConfigStore, type Incoming } from "../config/store.ts";
-import { type Proxy, type ProxyDeps, startProxy } from "../proxy.ts";
+import { type EmbeddedProxy, type ProxyDeps, startProxy } from "../proxy.ts";
 import { typeUrls } from "./resources.ts";
 
 export interface Given {
@@ -15,7 +15,7 @@ export interface Given {
 }
 
 export interface RunningScene {
-  readonly proxy: Proxy;
+  readonly proxy: EmbeddedProxy;
   readonly store: ConfigStore;
   readonly secrets: Cell<Secrets>;
   readonly metrics: Metrics;
