@@ -32,14 +32,8 @@ const byNamespace = new WeakMap<Mesh["services"], Map<string, Service[]>>();
 
 /** Ports of a workload by what it listens on. Where two services share a port, the older says what is spoken. */
 export function inboundPorts(mesh: Mesh, node: ProxyNode, labels: Labels): ReadonlyMap<number, InboundPort> {
-  const services = cached(byNamespace, mesh.services, () => servicesByNamespace(mesh)).get(node.namespace) ?? [];
-  const own = services.filter(
-    (one) =>
-      (one.selector !== undefined && Object.keys(one.selector).length > 0 && selects(one.selector, labels)) ||
-      (one.selector === undefined && one.endpoints.some((endpoint) => node.ips.some((ip) => ip === endpoint.address))),
-  );
   const found = new Map<number, InboundPort>();
-  for (const service of own.sort(byAge)) {
+  for (const service of servicesOf(mesh, node, labels)) {
     for (const port of service.ports) {
       if (port.protocol === "udp") continue;
       const app = targetOf(mesh, { service, port, node });
@@ -47,6 +41,29 @@ export function inboundPorts(mesh: Mesh, node: ProxyNode, labels: Labels): Reado
     }
   }
   return found;
+}
+
+/** The services that a workload is behind, oldest first: those that select it, and hand-written ones with its address. */
+function servicesOf(mesh: Mesh, node: ProxyNode, labels: Labels): readonly Service[] {
+  const services = cached(byNamespace, mesh.services, () => servicesByNamespace(mesh)).get(node.namespace) ?? [];
+  const own = services.filter(({ selector, endpoints }) =>
+    selector === undefined
+      ? endpoints.some((endpoint) => node.ips.some((ip) => ip === endpoint.address))
+      : Object.keys(selector).length > 0 && selects(selector, labels),
+  );
+  return own.sort(byAge);
+}
+
+/** Where a gateway listens for a port that a Gateway names: what its Service's port of that number leads to. */
+export function gatewayPort(
+  mesh: Mesh,
+  { node, labels, number }: { readonly node: ProxyNode; readonly labels: Labels; readonly number: number },
+): number {
+  for (const service of servicesOf(mesh, node, labels)) {
+    const port = service.ports.find((one) => one.number === number);
+    if (port) return port.targetPort;
+  }
+  return number;
 }
 
 function servicesByNamespace(mesh: Mesh): Map<string, Service[]> {

@@ -66,6 +66,30 @@ export function virtualOutbound(mesh: Mesh): Versioned {
   });
 }
 
+/**
+ * For applications that know of the proxy: HTTP proxy and SOCKS on loopback. Where a call is meant for is said in it,
+ * and from there on everything is as if it had been captured.
+ */
+export function explicitOutbound(mesh: Mesh, port: number): Versioned {
+  const name = "explicit";
+  return versioned(ListenerSchema, {
+    name,
+    origins: [],
+    message: {
+      name,
+      address: socketAddress("127.0.0.1", port),
+      useOriginalDst: true,
+      trafficDirection: TrafficDirection.OUTBOUND,
+      metadata: { filterMetadata: { isthmus: { explicit: true } } },
+      accessLog: [accessLog(name, "connections")],
+      defaultFilterChain: {
+        name: "explicit-catchall-tcp",
+        filters: [tcpProxy({ listener: name, statPrefix: fallbackCluster(mesh), to: fallbackCluster(mesh) })],
+      },
+    },
+  });
+}
+
 /** A connection to the capturing port itself would be captured by it again, for ever. */
 export function loopGuard(listener: string, port: number): Fields<typeof FilterChainSchema> {
   return {

@@ -1,10 +1,10 @@
-import { create } from "@bufbuild/protobuf";
 import { cached, type GatewayServer, isGlobal, type Mesh, ruleFor, type Service } from "../model/index.ts";
-import { FilterChainSchema } from "../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
+import type { FilterChainSchema } from "../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
 import { covers, type Hostname, type Origin, outbound, parseSniName, sniName } from "../values/index.ts";
 import type { Client } from "./client.ts";
 import { clustersOf, type MadeCluster } from "./clusters.ts";
 import { tcpProxy } from "./http-connection.ts";
+import type { Fields } from "./typed.ts";
 
 /** One thing that a gateway passes on unopened: exact server names, and the cluster behind them. */
 export interface Exposure {
@@ -98,13 +98,13 @@ function mergedWith(own: Rule, global: Rule): Rule {
 }
 
 /** The filter chain of one exposure: chosen by exact name, opening nothing, to a cluster that no caller can choose. */
-export function exposureChain(listener: string, { serverNames, made }: Exposure) {
+export function exposureChain(listener: string, { serverNames, made }: Exposure): Fields<typeof FilterChainSchema> {
   const name = made.cluster.name;
-  return create(FilterChainSchema, {
+  return {
     name,
     filterChainMatch: { serverNames: [...serverNames] },
     filters: [tcpProxy({ listener, statPrefix: name, to: name })],
-  });
+  };
 }
 
 export function originsOf(servers: readonly GatewayServer[], exposures: readonly Exposure[]): readonly Origin[] {

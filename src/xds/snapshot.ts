@@ -1,31 +1,24 @@
-import { cached, type Mesh, ruleFor, serversOf } from "../model/index.ts";
-import { TrafficDirection } from "../proto/gen/envoy/config/core/v3/base_pb.js";
-import { ListenerSchema } from "../proto/gen/envoy/config/listener/v3/listener_pb.js";
+import { cached, type Mesh, ruleFor } from "../model/index.ts";
 import { type Snapshot, type TypeUrl, typeUrls, type Versioned } from "../proto/index.ts";
 import type { Labels } from "../values/index.ts";
-import { accessLog } from "./access-log.ts";
 import { type Client, clientOf, visibleServices } from "./client.ts";
 import { clustersOf } from "./clusters.ts";
-import { versioned } from "./encode.ts";
 import { blackHole, inboundPassthrough, passthrough } from "./fixed.ts";
+import { gatewayParts } from "./gateway.ts";
+import { grpcParts } from "./grpc.ts";
 import { boundInbound, type InboundPort, inboundCluster, inboundPorts, virtualInbound } from "./inbound.ts";
-import { listenerFilters, outboundListeners, virtualOutbound } from "./listeners.ts";
+import { explicitOutbound, outboundListeners, virtualOutbound } from "./listeners.ts";
 import { nameTables } from "./names.ts";
 import type { ProxyNode } from "./node.ts";
-import { exposureChain, exposuresOf, originsOf } from "./passthrough-gateway.ts";
+import { noParts, type Parts, put } from "./parts.ts";
 import { outboundRoutes } from "./routes.ts";
-import { socketAddress } from "./typed.ts";
-
-type Parts = { readonly [K in "cluster" | "endpoints" | "listener" | "route"]: Map<string, Versioned> } & {
-  readonly names: ReadonlyMap<string, Versioned>;
-};
 
 /** What one proxy should run. Frozen; resources that did not change are the same objects as in any other snapshot. */
 export function snapshotFor(mesh: Mesh, node: ProxyNode): Snapshot {
   const labels = labelsOf(mesh, node);
   const client = clientOf(node, labels);
-  const parts = node.role === "router" ? gatewayParts(mesh, node, client) : sidecarParts(mesh, node, client);
-  return freeze(parts);
+  if (node.generator === "grpc") return freeze(grpcParts(mesh, client));
+  return freeze(node.role === "router" ? gatewayParts(mesh, node, client) : sidecarParts(mesh, node, client));
 }
 
 /** What the cluster says of a pod counts more than what the pod says of itself. */
@@ -43,18 +36,6 @@ function freeze(parts: Parts): Snapshot {
   ];
   return new Map(entries);
 }
-
-const noParts = (): Parts => ({
-  cluster: new Map(),
-  endpoints: new Map(),
-  listener: new Map(),
-  route: new Map(),
-  names: new Map(),
-});
-
-const put = (into: Map<string, Versioned>, ...resources: ReadonlyArray<Versioned | undefined>): void => {
-  for (const one of resources) if (one && !into.has(one.name)) into.set(one.name, one);
-};
 
 interface Outbound {
   readonly clusters: ReadonlyMap<string, Versioned>;
@@ -105,7 +86,8 @@ function sidecarParts(mesh: Mesh, node: ProxyNode, client: Client): Parts {
     put(parts.listener, virtualOutbound(mesh), virtualInbound(inbound.values()));
     return parts;
   }
-  const { appPorts } = node.interception;
+  const { appPorts, explicitPort } = node.interception;
+  if (explicitPort !== undefined) put(parts.listener, explicitOutbound(mesh, explicitPort));
   for (const [listen, app] of Object.entries(appPorts)) {
     const declared = inbound.get(Number(listen)) ?? inbound.get(app);
     const port: InboundPort = declared
@@ -113,40 +95,6 @@ function sidecarParts(mesh: Mesh, node: ProxyNode, client: Client): Parts {
       : { app, protocol: "unset", servicePort: app, service: undefined };
     put(parts.cluster, inboundCluster(port));
     put(parts.listener, boundInbound(Number(listen), port));
-  }
-  return parts;
-}
-
-function gatewayParts(mesh: Mesh, _node: ProxyNode, client: Client): Parts {
-  const parts = noParts();
-  put(parts.cluster, blackHole);
-  const servers = serversOf(mesh.gateways, client.labels);
-  const byPort = new Map<number, typeof servers>();
-  for (const one of servers) byPort.set(one.server.port.number, [...(byPort.get(one.server.port.number) ?? []), one]);
-  for (const [port, own] of byPort) {
-    const exposures = exposuresOf(mesh, own, client);
-    for (const { made } of exposures) {
-      put(parts.cluster, made.cluster);
-      put(parts.endpoints, made.endpoints);
-    }
-    const passing = own.filter(({ server }) => server.tls?.mode === "AUTO_PASSTHROUGH");
-    if (passing.length === 0) continue;
-    const name = `0.0.0.0_${port}`;
-    put(
-      parts.listener,
-      versioned(ListenerSchema, {
-        name,
-        origins: originsOf(passing, exposures),
-        message: {
-          name,
-          address: socketAddress("0.0.0.0", port),
-          trafficDirection: TrafficDirection.OUTBOUND,
-          accessLog: [accessLog(name, "connections")],
-          listenerFilters: [listenerFilters.tls],
-          filterChains: exposures.map((one) => exposureChain(name, one)),
-        },
-      }),
-    );
   }
   return parts;
 }

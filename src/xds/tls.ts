@@ -11,6 +11,7 @@ import {
   DownstreamTlsContextSchema,
   UpstreamTlsContextSchema,
 } from "../proto/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
+import type { GatewaySpec } from "../resources/index.ts";
 import { isHttp, isHttp2, type Protocol } from "../values/index.ts";
 import { extension, fromAgent } from "./typed.ts";
 
@@ -137,4 +138,57 @@ export function ruleClientTls(options: {
 
 export function plaintext(): TransportSocket {
   return create(TransportSocketSchema, extension("envoy.transport_sockets.raw_buffer", RawBufferSchema, {}));
+}
+
+type GatewayTls = NonNullable<GatewaySpec["servers"][number]["tls"]>;
+
+/** TLS that a gateway opens for its callers; undefined when the server names no certificate. */
+export function gatewayServerTls(tls: GatewayTls): TransportSocket | undefined {
+  if (tls.mode === "ISTIO_MUTUAL") return meshServerTls();
+  const file = (filename: string) => ({ specifier: { case: "filename" as const, value: filename } });
+  const named = tls.credentialName ?? tls.credentialNames[0];
+  const files = tls.serverCertificate !== undefined && tls.privateKey !== undefined;
+  if (named === undefined && !files) return undefined;
+  const mutual = tls.mode === "MUTUAL" || tls.mode === "OPTIONAL_MUTUAL";
+  const minimum =
+    tls.minProtocolVersion === "TLSV1_3" ? TlsParameters_TlsProtocol.TLSv1_3 : TlsParameters_TlsProtocol.TLSv1_2;
+  return create(
+    TransportSocketSchema,
+    extension(tlsSocket, DownstreamTlsContextSchema, {
+      requireClientCertificate: tls.mode === "MUTUAL",
+      commonTlsContext: {
+        tlsParams: { tlsMinimumProtocolVersion: minimum },
+        alpnProtocols: ["h2", "http/1.1"],
+        ...(named === undefined
+          ? { tlsCertificates: [{ certificateChain: file(tls.serverCertificate!), privateKey: file(tls.privateKey!) }] }
+          : { tlsCertificateSdsSecretConfigs: [{ name: named, sdsConfig: fromAgent }] }),
+        ...(mutual
+          ? {
+              validationContextType:
+                named === undefined
+                  ? {
+                      case: "validationContext" as const,
+                      value: {
+                        trustedCa: file(tls.caCertificates ?? ""),
+                        matchTypedSubjectAltNames: tls.subjectAltNames.flatMap((name) =>
+                          matchersOf({ kind: "one-of", names: [name] }),
+                        ),
+                      },
+                    }
+                  : {
+                      case: "combinedValidationContext" as const,
+                      value: {
+                        defaultValidationContext: {
+                          matchTypedSubjectAltNames: tls.subjectAltNames.flatMap((name) =>
+                            matchersOf({ kind: "one-of", names: [name] }),
+                          ),
+                        },
+                        validationContextSdsSecretConfig: { name: `${named}-cacert`, sdsConfig: fromAgent },
+                      },
+                    },
+            }
+          : {}),
+      },
+    }),
+  );
 }
