@@ -9,7 +9,7 @@ export interface CaptureOptions {
    */
   readonly outbound:
     | { readonly by: "owner"; readonly excludeCidrs?: readonly string[]; readonly excludePorts?: readonly number[] }
-    | { readonly by: "ranges"; readonly cidrs: readonly string[] };
+    | { readonly by: "ranges"; readonly cidrs: readonly string[]; readonly excludeCidrs?: readonly string[] };
   /** Ports of the pod that callers reach without the proxy. */
   readonly excludeInboundPorts?: readonly number[];
   /** Whether questions to port 53 are answered by the proxy. */
@@ -63,7 +63,10 @@ export function captureRules(options: CaptureOptions): string {
 
 function outputRules(outbound: CaptureOptions["outbound"]): readonly string[] {
   if (outbound.by === "ranges") {
-    return outbound.cidrs.map((cidr) => `-A ISTHMUS_OUTPUT -d ${cidr} -p tcp -j ISTHMUS_REDIRECT`);
+    return [
+      ...(outbound.excludeCidrs ?? []).map((cidr) => `-A ISTHMUS_OUTPUT -d ${cidr} -j RETURN`),
+      ...outbound.cidrs.map((cidr) => `-A ISTHMUS_OUTPUT -d ${cidr} -p tcp -j ISTHMUS_REDIRECT`),
+    ];
   }
   const owners = [`--uid-owner ${proxyUid}`, `--gid-owner ${proxyUid}`];
   return [

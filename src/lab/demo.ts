@@ -83,16 +83,12 @@ function show(
   news: LabProgress,
   { write, progress }: { write: (line: string) => void; progress?: (line: string) => void },
 ): void {
-  switch (news.kind) {
-    case "mode":
-      return write(`mode: ${news.mode} (${news.reason})`);
-    case "installing":
-      return write(`installing ${news.packages.join(", ")} with apt-get, which this mode needs`);
-    case "warning":
-      return write(`warning: ${news.cluster ? `${news.cluster}: ` : ""}${news.text}`);
-    case "step":
-      return (progress ?? write)(`${news.cluster ? `${news.cluster}: ` : ""}${news.text}`);
-  }
+  const where = "cluster" in news && news.cluster ? `${news.cluster}: ` : "";
+  if (news.kind === "mode") write(`mode: ${news.mode} (${news.reason})`);
+  else if (news.kind === "installing") {
+    write(`installing ${news.packages.join(", ")} with apt-get, which this mode needs`);
+  } else if (news.kind === "warning") write(`warning: ${where}${news.text}`);
+  else (progress ?? write)(`${where}${news.text}`);
 }
 
 async function scene(

@@ -12,6 +12,7 @@ import {
   type PodNetworkOptions,
   podCidr,
   serviceCidr,
+  systemCidr,
   virtualCidr,
 } from "./network.ts";
 import { ended, must } from "./run.ts";
@@ -126,7 +127,7 @@ function captureFor(chosen: ChosenMode, options: PodNetworkOptions): CaptureOpti
     outbound:
       chosen.mode === "netns"
         ? { by: "owner", excludePorts: options.excludeOutboundPorts }
-        : { by: "ranges", cidrs: [virtualCidr, serviceCidr] },
+        : { by: "ranges", cidrs: [virtualCidr, serviceCidr], excludeCidrs: [systemCidr] },
     excludeInboundPorts: options.excludeInboundPorts,
     dns: true,
   };

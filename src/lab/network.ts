@@ -67,6 +67,11 @@ export interface LabNetwork {
 /** The same in every cluster on purpose: pod networks may overlap, and a mesh that mixes them up shows at once. */
 export const podCidr = "10.244.0.0/16";
 export const serviceCidr = "10.96.0.0/16";
+/**
+ * Service addresses of the system's own gateways. Proxies themselves call these, so where a proxy's calls cannot be told
+ * from its application's they are not captured.
+ */
+export const systemCidr = "10.96.0.0/24";
 /** What names without an address resolve to. */
 export const virtualCidr = "240.0.0.0/4";
 

@@ -217,12 +217,10 @@ export class LabPod {
   async #whyNot(): Promise<string | undefined> {
     const { proxy, network, wanted, adminSocket } = this.parts;
     for (const [name, { state, failures }] of this.#programs) {
-      if (state.phase !== "running") {
-        const log = this.parts.logFile(name);
-        return state.phase === "waiting"
-          ? `${name} ${state.why} (${failures} in a row; see ${log})`
-          : `${name} stopped`;
-      }
+      if (state.phase === "running") continue;
+      if (state.phase === "stopped") return `${name} stopped`;
+      const said = lastLines(this.parts.logFile(name), 1).slice(0, 400);
+      return `${name} ${state.why}, ${failures} in a row: ${said}`;
     }
     if (proxy) {
       const answer = await askAdmin(adminSocket, "/ready");

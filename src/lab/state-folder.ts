@@ -1,7 +1,17 @@
-import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Failure, systemClock } from "../base/index.ts";
+import { Failure } from "../base/index.ts";
 import { run } from "./run.ts";
 
 /** Where each lab of this user keeps its files, by name. Short, because a Unix socket's path may have 104 bytes. */
@@ -25,6 +35,7 @@ export function paths(folder: string) {
     control: join(folder, "control.sock"),
     /** The process id of the keeper, and of the process that holds the lab's own process tree. */
     keeper: join(folder, "keeper.pid"),
+    owner: join(folder, "owner.pid"),
     tree: join(folder, "tree.pid"),
     plan: join(folder, "plan.json"),
     ca: join(folder, "ca"),
@@ -51,9 +62,19 @@ export async function claimStateFolder(name: string): Promise<string> {
   chmodSync(home, 0o711);
   await sweep();
   try {
-    mkdirSync(folder, { mode: 0o711 });
+    // Made beside and moved, so that a folder of this name always says whose it is.
+    const part = `${folder}.${process.pid}.part`;
+    mkdirSync(part, { mode: 0o711 });
+    writeFileSync(join(part, "owner.pid"), String(process.pid));
+    try {
+      renameSync(part, folder);
+    } catch (caught) {
+      removeFolder(part);
+      throw caught;
+    }
   } catch (caught) {
-    if ((caught as NodeJS.ErrnoException).code !== "EEXIST") throw caught;
+    const code = (caught as NodeJS.ErrnoException).code ?? "";
+    if (!["EEXIST", "ENOTEMPTY"].includes(code)) throw caught;
     throw new Failure("lab/name-in-use", `a lab named "${name}" is already there`, {
       hint: `"isthmus lab status ${name}" shows it, "isthmus lab down ${name}" takes it down, another name starts a second one`,
     });
@@ -63,6 +84,10 @@ export async function claimStateFolder(name: string): Promise<string> {
 
 /** Names of the folders there are, dead or alive. */
 export function folderNames(): readonly string[] {
+  return folders().filter((name) => !name.endsWith(".part"));
+}
+
+function folders(): readonly string[] {
   if (!existsSync(labHome())) return [];
   return readdirSync(labHome(), { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
@@ -71,7 +96,7 @@ export function folderNames(): readonly string[] {
 
 /** Removes the folders of labs whose keeper is gone: both it and the lab were killed at once. */
 export async function sweep(): Promise<void> {
-  for (const name of folderNames()) {
+  for (const name of folders()) {
     const folder = join(labHome(), name);
     if (!(await keeperLives(folder))) removeFolder(folder);
   }
@@ -81,21 +106,13 @@ export function removeFolder(folder: string): void {
   rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
 }
 
-/** How long a folder may be without a keeper: the time between making it and starting one. */
-const startingMs = 10_000;
-
 /** Whether the process named in the folder lives and is this folder's keeper, not a later process of the same number. */
 export async function keeperLives(folder: string): Promise<boolean> {
   const pid = readPid(paths(folder).keeper);
-  if (pid === undefined) {
-    return existsSync(folder) && ageMs(folder) < startingMs;
-  }
-  return (await commandLine(pid)).includes(folder);
-}
-
-function ageMs(folder: string): number {
-  // The clock that wrote the folder's time is the one to compare with.
-  return systemClock.now() - statSync(folder).mtimeMs;
+  if (pid !== undefined) return (await commandLine(pid)).includes(folder);
+  // Until there is a keeper, the folder belongs to the command that made it.
+  const owner = readPid(paths(folder).owner);
+  return owner !== undefined && (await commandLine(owner)) !== "";
 }
 
 export function readPid(file: string): number | undefined {

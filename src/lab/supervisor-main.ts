@@ -37,6 +37,8 @@ process.on("message", (message: { readonly release?: boolean }) => {
 process.on("disconnect", () => {
   if (!released) end(1);
 });
+// Whoever started it may be gone before this line is reached.
+if (!process.connected) end(1);
 for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => end(0));
 process.on("uncaughtException", (err) => {
   log.error({ err }, "lab failed");
