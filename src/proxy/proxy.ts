@@ -52,6 +52,8 @@ export interface ProxyDeps {
 export interface EmbeddedProxy {
   /** Where a listener can be reached; empty while it is not bound. */
   addressesOf(listener: string): readonly SocketAddress[];
+  /** Where the explicit port can be reached; undefined when there is none. */
+  readonly explicitAddress: SocketAddress | undefined;
   /** Resolves when the sockets follow the configuration that was in force at the time of the call. */
   settled(): Promise<void>;
   readonly listeners: () => readonly ListenerView[];
@@ -161,6 +163,10 @@ class RunningProxy implements EmbeddedProxy {
     return this.#sockets.addressesOf(listener);
   }
 
+  get explicitAddress(): SocketAddress | undefined {
+    return this.#sockets.addressesOf(explicitName)[0];
+  }
+
   settled(): Promise<void> {
     return this.#following;
   }
@@ -240,6 +246,7 @@ class RunningProxy implements EmbeddedProxy {
     const bound = [...this.#listeners.values()].flatMap(({ config: each }) =>
       each.bind ? each.addresses.map((address) => ({ address, listener: each.name })) : [],
     );
+    if (explicit) bound.push({ address: explicit.address, listener: explicitName });
     this.#following = this.#following.then(() =>
       this.#stopping.signal.aborted ? undefined : this.#sockets.follow(bound),
     );

@@ -281,5 +281,6 @@ function readTcpProxy(message: TcpProxy, place: Place): TcpProxyConfig | undefin
     maxDurationMs: readDuration(message.maxDownstreamConnectionDuration, undefined, place),
     maxConnectAttempts: message.maxConnectAttempts ?? 1,
     accessLogs: readAccessLogs(message.accessLog, place.field("access_log")),
+    logAtStart: message.accessLogOptions?.flushAccessLogOnConnected ?? false,
   };
 }

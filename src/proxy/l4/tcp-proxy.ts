@@ -1,4 +1,4 @@
-import { type Clock, explain, Failure } from "../../base/index.ts";
+import { type Clock, explain, Failure, within } from "../../base/index.ts";
 import type { SocketAddress } from "../../values/index.ts";
 import type { TcpProxyConfig } from "../config/listener.ts";
 import type { Endpoint, Outcome, Upstream, UpstreamSocket, Upstreams } from "../upstream/upstream.ts";
@@ -45,9 +45,12 @@ export async function proxyTcp(connection: Connection, tcp: TcpProxyConfig, deps
   const startedAt = clock.monotonic();
   const cluster = chooseCluster(tcp.clusters, deps.random);
   const reached = await reach(connection, { cluster, tcp, deps });
-  const write = (facts: Partial<AccessRecord> & { received: number; sent: number; flag: ResponseFlag | undefined }) => {
-    const { received, sent, flag, ...rest } = facts;
+  const write = (facts: Facts) => {
+    const { received, sent, flag } = facts;
     deps.count({ received, sent, flag });
+    log(facts);
+  };
+  const log = ({ received, sent, flag, ...rest }: Facts) => {
     deps.accessLog?.write(
       connectionRecord(connection, {
         durationMs: clock.monotonic() - startedAt,
@@ -66,6 +69,12 @@ export async function proxyTcp(connection: Connection, tcp: TcpProxyConfig, deps
     return write({ received: 0, sent: 0, flag, details, upstreamFailure: reason, upstreamHost: host });
   }
   const { upstream, ended } = reached;
+  const way = {
+    upstreamHost: upstream.endpoint.address,
+    upstreamLocal: upstream.local,
+    upstreamPeerUri: upstream.tls?.peer?.uris[0],
+  };
+  if (tcp.logAtStart) log({ received: 0, sent: 0, flag: undefined, details: "connected", ...way });
   const limit =
     tcp.maxDurationMs === undefined ? undefined : clock.after(tcp.maxDurationMs, () => connection.socket.destroy());
   const spliced = await splice({
@@ -82,11 +91,11 @@ export async function proxyTcp(connection: Connection, tcp: TcpProxyConfig, deps
     sent: spliced.sent,
     flag: flagOf(spliced.ended),
     details: detailsOf(spliced.ended),
-    upstreamHost: upstream.endpoint.address,
-    upstreamLocal: upstream.local,
-    upstreamPeerUri: upstream.tls?.peer?.uris[0],
+    ...way,
   });
 }
+
+type Facts = Partial<AccessRecord> & { received: number; sent: number; flag: ResponseFlag | undefined };
 
 function flagOf(ended: Spliced["ended"]): ResponseFlag | undefined {
   switch (ended) {
@@ -190,7 +199,7 @@ async function attempt(
     }
     return { kind: "connected", upstream: connected, ended, attempts };
   } catch (caught) {
-    const failure = Failure.from(caught);
+    const failure = within(`cluster "${upstream.name}": endpoint "${endpoint.key}"`, caught);
     const gone = given.signal.aborted;
     const overflow = failure.code === "upstream/overflow";
     ended(gone || overflow ? "cancelled" : "connect-failure");

@@ -3,6 +3,7 @@ import type { Any, Duration } from "@bufbuild/protobuf/wkt";
 import { DurationSchema } from "@bufbuild/protobuf/wkt";
 import {
   Cluster_DiscoveryType,
+  Cluster_DnsLookupFamily,
   Cluster_LbPolicy,
   ClusterSchema,
 } from "../../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
@@ -124,6 +125,16 @@ export function edsCluster(name: string, more: Init<typeof ClusterSchema> = {}):
     clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.EDS },
     edsClusterConfig: { edsConfig: { configSourceSpecifier: { case: "ads", value: {} } } },
     ...more,
+  });
+}
+
+export function dnsCluster(name: string, host: string, port: number, refreshMs: number): Incoming {
+  return encode(ClusterSchema, name, {
+    name,
+    clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.STRICT_DNS },
+    dnsLookupFamily: Cluster_DnsLookupFamily.V4_ONLY,
+    dnsRefreshRate: milliseconds(refreshMs),
+    loadAssignment: { clusterName: name, endpoints: [{ lbEndpoints: [lbEndpoint({ ip: host, port })] }] },
   });
 }
 

@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { type Clock, Failure, type Logger, within } from "../../base/index.ts";
+import { type Clock, Failure, type Logger } from "../../base/index.ts";
 import { formatSocketAddress, type Ip, type SocketAddress } from "../../values/index.ts";
 import type { ClusterConfig } from "../config/cluster.ts";
 import type { LoadAssignment } from "../config/endpoints.ts";
@@ -156,7 +156,7 @@ export class RunningCluster implements Upstream {
   async connect(endpoint: Endpoint, options: ConnectOptions = {}): Promise<UpstreamSocket> {
     const { maxConnections } = this.config.limits;
     if (this.#connections >= maxConnections)
-      throw new Failure("upstream/overflow", `cluster "${this.name}" has its limit of ${maxConnections} connections`, {
+      throw new Failure("upstream/overflow", `the limit of ${maxConnections} connections is reached`, {
         hint: "raise connectionPool.tcp.maxConnections of its DestinationRule",
       });
     this.#connections++;
@@ -174,7 +174,7 @@ export class RunningCluster implements Upstream {
       return connected;
     } catch (caught) {
       this.#connections--;
-      throw within(`cluster "${this.name}"`, caught);
+      throw caught;
     }
   }
 

@@ -1,5 +1,5 @@
 import { connect as connectSocket, type Socket } from "node:net";
-import { type Clock, Failure, within } from "../../base/index.ts";
+import { type Clock, Failure } from "../../base/index.ts";
 import { formatSocketAddress, type Ip, parseIp, type SocketAddress } from "../../values/index.ts";
 import type { ClusterConfig } from "../config/cluster.ts";
 import type { UpstreamTransport } from "../config/transport.ts";
@@ -55,8 +55,6 @@ export async function connectTo(options: {
       signal: limit.signal,
     });
     return { socket, endpoint, local, tls: facts };
-  } catch (caught) {
-    throw within(`endpoint "${where}"`, caught);
   } finally {
     timer.cancel();
     how.signal?.removeEventListener("abort", onAbort);
