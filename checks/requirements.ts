@@ -36,7 +36,7 @@ function tryRun([program, ...args]: readonly [string, ...string[]]): boolean {
  * Skips the test, with the reason, when the machine lacks something; fails it instead when `ISTHMUS_REQUIRE` names
  * that thing (or `all`).
  */
-export function needs(context: TestContext, ...requirements: readonly Requirement[]): void {
+export function needs(context: Pick<TestContext, "skip">, ...requirements: readonly Requirement[]): void {
   const required = (process.env["ISTHMUS_REQUIRE"] ?? "").split(",");
   for (const requirement of requirements) {
     const found = probes[requirement]();

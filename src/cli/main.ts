@@ -27,7 +27,6 @@ export async function run(args: readonly string[]): Promise<number> {
     .description("One service mesh over many clusters, joined only at gateways and by a shared root of trust.")
     .version(version, "-V, --version")
     .exitOverride()
-    .enablePositionalOptions()
     .configureHelp({ sortSubcommands: false, showGlobalOptions: true })
     .showSuggestionAfterError()
     .showHelpAfterError("(isthmus --help lists what there is)");

@@ -25,8 +25,7 @@ const exampleFolder = fileURLToPath(new URL("../../../samples/demo", import.meta
 
 /** `isthmus lab …`: clusters on this machine. */
 export function labCommand(done: (code: number) => void): Command {
-  // Options after what is executed belong to it.
-  const lab = new Command("lab").description("clusters on this machine, as real processes").enablePositionalOptions();
+  const lab = new Command("lab").description("clusters on this machine, as real processes");
   const named = (command: Command) => command.option("--name <lab>", "name of the lab", "lab");
 
   named(lab.command("up"))
@@ -93,7 +92,6 @@ export function labCommand(done: (code: number) => void): Command {
     .description("run a command inside a pod: lab exec cluster1 sleep -- curl -I httpbin.bar.global:8000/headers")
     .option("-n, --namespace <namespace>", "of the workload, where the name alone does not tell")
     .option("-c, --container <container>", "which container")
-    .passThroughOptions()
     .action(async (cluster: string, workload: string, command: string[], options: TargetOptions) => {
       done(await labExec({ ...target(cluster, workload, options), command: withoutDashes(command) }));
     });
