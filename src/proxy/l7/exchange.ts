@@ -66,6 +66,7 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
   #freshTries = 0;
   readonly #tried = new Set<string>();
   #hash: number | undefined;
+  #resolved: { readonly destination: SocketAddress | undefined } | undefined;
   #attemptStarted = 0;
   #retrying = false;
   #counted = false;
@@ -142,6 +143,14 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
       this.#reply(403, `CONNECT to "${request.authority}" is not served on listener "${connection.listener}"`, {
         details: "upgrade_failed",
         flags: ["NR"],
+      });
+      return;
+    }
+    if (service.explicit && !request.absolute) {
+      this.#reply(400, "this port is an explicit proxy: it wants a whole URL, as in GET http://host:port/path", {
+        details: "explicit_proxy_wants_url",
+        flags: ["DPE"],
+        close: true,
       });
       return;
     }
@@ -390,11 +399,25 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
     const current = ++this.#try;
     this.#attempt++;
     const avoid = this.#action?.retry?.avoidPreviousHosts === true && this.#tried.size > 0;
+    const explicit = service.explicit;
+    // Behind the explicit proxy the connection was meant for the proxy: where the caller meant to go stands in the request.
+    const destination = explicit ? this.#resolved?.destination : connection.destination;
     const picked = upstream.pick({
-      destination: connection.destination,
+      ...(destination ? { destination } : {}),
       ...(avoid ? { tried: this.#tried } : {}),
       ...(this.#hash === undefined ? {} : { hash: this.#hash }),
     });
+    if (picked.kind === "none" && explicit?.destinationOf && !this.#resolved) {
+      const authority = normalAuthority(this.#request.authority);
+      const colon = portColon(authority);
+      const host = colon < 0 ? authority : authority.slice(0, colon);
+      this.#attempt--;
+      explicit.destinationOf(host, colon < 0 ? 80 : Number(authority.slice(colon + 1))).then(
+        (found) => this.#resolvedTo(current, found),
+        () => this.#resolvedTo(current, undefined),
+      );
+      return;
+    }
     if (picked.kind === "none") {
       this.#reply(503, `no healthy upstream: cluster "${upstream.name}": ${picked.reason}`, {
         details: "no_healthy_upstream",
@@ -453,6 +476,12 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
     } catch (caught) {
       this.#noConnection(caught);
     }
+  }
+
+  #resolvedTo(current: number, destination: SocketAddress | undefined): void {
+    if (current !== this.#try || this.#finished) return;
+    this.#resolved = { destination };
+    this.#tryOnce();
   }
 
   #noConnection(caught: unknown): void {

@@ -11,8 +11,6 @@ export interface Http1Request extends RequestHead {
   chunked: boolean;
   /** The client would send more requests on this connection. */
   keepAlive: boolean;
-  /** The target was a whole URL: `http://host/path`. */
-  absolute: boolean;
 }
 
 export interface Http1Response extends ResponseHead {

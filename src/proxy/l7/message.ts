@@ -35,6 +35,8 @@ export interface RequestHead {
   /** The protocol that the client would change to, in lower case. */
   upgrade: string | undefined;
   expectContinue: boolean;
+  /** The target was a whole URL, as for an explicit proxy. */
+  absolute?: boolean;
 }
 
 /** `contentLength` is −1 when it is not told beforehand. */

@@ -1,4 +1,6 @@
+import { setMaxListeners } from "node:events";
 import type { Clock, Logger, Metrics, Scope } from "../../base/index.ts";
+import type { SocketAddress } from "../../values/index.ts";
 import type { HttpManager } from "../config/http-manager.ts";
 import type { RouteTable } from "../config/route.ts";
 import type { AccessLog } from "../l4/access-log.ts";
@@ -52,7 +54,11 @@ export interface HttpService {
    * Set on the explicit proxy's listener: the name of the route table for a request to `host:port`. Requests there have
    * a whole URL for a target; others are refused.
    */
-  readonly explicit?: { readonly routeName: (authority: string, port: number) => string | undefined };
+  readonly explicit?: {
+    readonly routeName: (authority: string, port: number) => string | undefined;
+    /** Where a host is, for clusters that go where the caller meant to; asked only when such a cluster was chosen. */
+    readonly destinationOf?: (host: string, port: number) => Promise<SocketAddress | undefined>;
+  };
 }
 
 /** One connection while it is served. */
@@ -68,6 +74,8 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 export async function serveHttp(connection: Connection, service: HttpService): Promise<void> {
   const { manager, http } = service;
   const served: Served = { connection, service, forwarding: forwardingOf(connection, manager) };
+  // One signal drains many connections: that many listeners are no leak.
+  setMaxListeners(0, connection.draining, connection.signal);
   const alpn = connection.tls?.alpn;
   let version: "http1" | "http2" | undefined =
     manager.codec !== "auto" ? manager.codec : alpn === "h2" || alpn === "istio-h2" ? "http2" : undefined;

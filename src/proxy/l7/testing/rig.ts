@@ -157,6 +157,7 @@ export interface Rig {
 
 export async function startRig(
   options: {
+    readonly port?: number;
     readonly table?: RouteTable;
     readonly manager?: HttpManager;
     readonly clusters?: readonly Upstream[];
@@ -215,7 +216,7 @@ export async function startRig(
     const running = serveHttp(connection, service).finally(() => served.delete(running));
     served.add(running);
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(options.port ?? 0, "127.0.0.1", resolve));
   rig.port = (server.address() as { port: number }).port;
   rig.close = async () => {
     ending.abort();
