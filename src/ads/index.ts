@@ -37,4 +37,5 @@ export {
   type AdsServer,
   type AdsServerDeps,
   createAdsServer,
+  type SnapshotSource,
 } from "./server.ts";

@@ -1,5 +1,5 @@
 import { toBinary } from "@bufbuild/protobuf";
-import type { Cell, Clock, Logger, Metrics, Scope } from "../base/index.ts";
+import type { Clock, Logger, Metrics, Scope } from "../base/index.ts";
 import { type Node, NodeSchema } from "../proto/gen/envoy/config/core/v3/base_pb.js";
 import { AggregatedDiscoveryService } from "../proto/gen/envoy/service/discovery/v3/ads_pb.js";
 import type { DeltaDiscoveryRequest, DiscoveryRequest } from "../proto/gen/envoy/service/discovery/v3/discovery_pb.js";
@@ -46,11 +46,18 @@ const defaultLimits: AdsLimits = {
 
 export type Admission = { readonly ok: true } | { readonly ok: false; readonly reason: string };
 
+/** What a node should run. `value` is read when it is the node's turn, and may be made then. A `Cell<Snapshot>` is one. */
+export interface SnapshotSource {
+  readonly value: Snapshot;
+  /** Calls `notify` at each later change. Returns how to stop. */
+  subscribe(notify: () => void): () => void;
+}
+
 export interface AdsServerDeps {
   /** Whether this caller may have the configuration of this node. A refusal is answered PERMISSION_DENIED. */
   authenticate(caller: Caller, node: Node): Admission | Promise<Admission>;
   /** What the node should run, now and later. The scope closes with the stream. Throw `grpcFailure` to refuse. */
-  watch(node: Node, caller: Caller, scope: Scope): Cell<Snapshot>;
+  watch(node: Node, caller: Caller, scope: Scope): SnapshotSource;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
@@ -144,7 +151,7 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
     readonly stream: ServerStream<Request, never>;
     readonly protocol: Protocol<Request>;
     readonly node: Node;
-    readonly snapshot: Cell<Snapshot>;
+    readonly snapshot: SnapshotSource;
   }): Connection {
     const { stream, protocol, node, snapshot } = of;
     const session = new Session(protocol.name, limits);

@@ -1,4 +1,6 @@
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { lstatSync, unlinkSync } from "node:fs";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { connect } from "node:net";
 import { explain, Failure } from "./failure.ts";
 import type { Scope } from "./scope.ts";
 
@@ -34,14 +36,7 @@ export async function startAdmin(
       else send(response, { status: 500, text: `${explain(caught)}\n` });
     });
   });
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", (cause) => {
-      const where =
-        "path" in options.address ? options.address.path : `${options.address.host}:${options.address.port}`;
-      reject(new Failure("admin/listen", `admin server cannot listen on "${where}": ${cause.message}`, { cause }));
-    });
-    server.listen(options.address, () => resolve());
-  });
+  await listen(server, options.address);
   scope.defer(
     () =>
       new Promise<void>((resolve) => {
@@ -53,8 +48,49 @@ export async function startAdmin(
   return bound !== null && typeof bound === "object" ? bound.port : 0;
 }
 
+/** Resolves when the address is ours. What happens to the server after that ends nothing. */
+async function listen(server: Server, address: AdminAddress): Promise<void> {
+  const where = "path" in address ? address.path : `${address.host}:${address.port}`;
+  const tryIt = () =>
+    new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(address, () => {
+        server.off("error", reject);
+        resolve();
+      });
+    });
+  try {
+    await tryIt().catch(async (cause: NodeJS.ErrnoException) => {
+      if (!("path" in address) || cause.code !== "EADDRINUSE" || !(await isDeadSocket(address.path))) throw cause;
+      unlinkSync(address.path);
+      await tryIt();
+    });
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    const hint =
+      code === "EADDRINUSE" ? { hint: "another process serves there; stop it, or choose another address" } : {};
+    throw new Failure("admin/listen", `admin server cannot listen on "${where}": ${message}`, { cause, ...hint });
+  }
+  // Running out of descriptors is said by whoever needs one; an admin call that fails is asked again.
+  server.on("error", () => {});
+}
+
+/** A process that was killed leaves its socket's file behind; nobody answers there any more. */
+function isDeadSocket(path: string): Promise<boolean> {
+  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(false);
+    });
+    probe.once("error", (cause: NodeJS.ErrnoException) => resolve(cause.code === "ECONNREFUSED"));
+  });
+}
+
 async function answer(routes: AdminRoutes, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const url = new URL(request.url ?? "/", "http://admin");
+  const target = request.url ?? "/";
+  if (!URL.canParse(target, "http://admin")) return send(response, { status: 400, text: `no path: "${target}"\n` });
+  const url = new URL(target, "http://admin");
   const method = request.method === "HEAD" ? "GET" : request.method;
   const route = routes[`${method} ${url.pathname}`];
   if (!route) {

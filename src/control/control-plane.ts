@@ -1,15 +1,5 @@
-import { type AdsServer, createAdsServer, grpcFailure, startGrpcServer, type TlsMaterial } from "../ads/index.ts";
-import {
-  Cell,
-  type Clock,
-  Failure,
-  type Logger,
-  type Metrics,
-  type Scope,
-  startAdmin,
-  until,
-  within,
-} from "../base/index.ts";
+import { type AdsServer, createAdsServer, startGrpcServer, type TlsMaterial } from "../ads/index.ts";
+import { Cell, type Clock, Failure, type Logger, type Metrics, type Scope, startAdmin, within } from "../base/index.ts";
 import {
   Authority,
   type CacertsSource,
@@ -20,16 +10,15 @@ import {
   startTokenVerifier,
 } from "../ca/index.ts";
 import { startDnsServer } from "../dns/index.ts";
-import { type Mesh, namesFor } from "../model/index.ts";
-import type { Node } from "../proto/gen/envoy/config/core/v3/base_pb.js";
-import type { Snapshot } from "../proto/index.ts";
+import type { Mesh } from "../model/index.ts";
 import { ResourceStore, startFolderSource } from "../sources/index.ts";
-import { formatSocketAddress, type SpiffeId, spiffeId, spiffeParts } from "../values/index.ts";
-import { type ProxyNode, readNode, snapshotFor } from "../xds/index.ts";
+import { formatSocketAddress, type SocketAddress, spiffeId } from "../values/index.ts";
 import { adminRoutes } from "./admin.ts";
+import { nodeAdmission } from "./admission.ts";
 import { type ControlConfig, serverNames } from "./config.ts";
+import { nodeSnapshots } from "./node-snapshots.ts";
 import { startPipeline } from "./pipeline.ts";
-import { zoneOf } from "./zone.ts";
+import { startZone } from "./zone.ts";
 
 export interface ControlDeps {
   readonly clock: Clock;
@@ -44,6 +33,13 @@ export interface ControlPlane {
   readonly store: ResourceStore;
   readonly ads: AdsServer;
   readonly cacerts: CacertsSource;
+  /** Where it listens, with the ports that were free where the configuration says 0; `admin` is 0 on a Unix socket. */
+  readonly ports: {
+    readonly secure: number;
+    readonly plaintext: number | undefined;
+    readonly dns: number | undefined;
+    readonly admin: number;
+  };
 }
 
 /**
@@ -51,6 +47,24 @@ export interface ControlPlane {
  * it serves. What can fail at start fails here, with a `Failure` that names the file or address; nothing stays behind.
  */
 export async function startControlPlane(config: ControlConfig, deps: ControlDeps, scope: Scope): Promise<ControlPlane> {
+  if (config.plaintext && !isLoopback(config.plaintext)) {
+    throw new Failure(
+      "control/plaintext",
+      `discovery without TLS may listen on loopback only, not on "${formatSocketAddress(config.plaintext)}"`,
+      { hint: "give it 127.0.0.1 or ::1, or turn it off" },
+    );
+  }
+  const own = scope.child();
+  try {
+    return await startParts(config, deps, own);
+  } catch (caught) {
+    // What started is stopped again; what does not stop cleanly is no news beside why it did not start.
+    await own.close().catch((err) => deps.log.debug({ err }, "not all stopped cleanly after a failed start"));
+    throw caught;
+  }
+}
+
+async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope): Promise<ControlPlane> {
   const { clock, log, metrics } = deps;
   const { mesh: settings } = config;
 
@@ -82,10 +96,11 @@ export async function startControlPlane(config: ControlConfig, deps: ControlDeps
   }
   const mesh = startPipeline({ store, settings, clock, log, metrics }, scope);
 
+  const admission = nodeAdmission({ trustDomain: settings.trustDomain, clock });
   const ads = createAdsServer(
     {
-      authenticate: (caller, node) => admit(caller.certificate?.spiffeIds ?? [], node, settings.trustDomain),
-      watch: (node, caller, own) => watchSnapshot(mesh, nodeOf(node, caller.certificate?.spiffeIds[0]), own),
+      authenticate: admission.admit,
+      watch: (node, caller) => nodeSnapshots(mesh, { node: admission.nodeOf(caller, node), log }),
       clock,
       log: log.child({ part: "ads" }),
       metrics,
@@ -95,7 +110,7 @@ export async function startControlPlane(config: ControlConfig, deps: ControlDeps
   const certificates = certificateService({ authority, callers, clock, log: log.child({ part: "ca" }), metrics });
 
   const material = await startServerMaterial({ authority, config, deps }, scope);
-  await startGrpcServer(
+  const secure = await startGrpcServer(
     {
       listen: config.secure,
       security: { kind: "tls", material, clientCertificate: "optional" },
@@ -104,14 +119,9 @@ export async function startControlPlane(config: ControlConfig, deps: ControlDeps
     },
     scope,
   );
-  if (config.plaintext) {
-    if (!config.plaintext.ip.startsWith("127.") && config.plaintext.ip !== "::1") {
-      throw new Failure(
-        "control/plaintext",
-        `discovery without TLS may listen on loopback only, not on "${formatSocketAddress(config.plaintext)}"`,
-      );
-    }
-    await startGrpcServer(
+  const plaintext =
+    config.plaintext &&
+    (await startGrpcServer(
       {
         listen: config.plaintext,
         security: { kind: "plaintext" },
@@ -119,53 +129,34 @@ export async function startControlPlane(config: ControlConfig, deps: ControlDeps
         log,
       },
       scope,
-    );
-  }
-  if (config.dns) {
-    const zone = new Cell(zoneOf(namesFor(mesh.value), settings));
-    scope.defer(mesh.subscribe((now) => zone.set(zoneOf(namesFor(now), settings))));
-    await startDnsServer(
+    ));
+  const dns =
+    config.dns &&
+    (await startDnsServer(
       {
         listen: [config.dns.listen],
-        zone,
+        zone: startZone({ mesh, settings, log }, scope),
         clock,
         log: log.child({ part: "dns" }),
         metrics,
         ...(config.dns.forwardTo.length > 0 ? { forward: { servers: config.dns.forwardTo } } : {}),
       },
       scope,
-    );
-  }
-  await startAdmin(
+    ));
+  const admin = await startAdmin(
     { address: config.admin, routes: adminRoutes({ mesh, store, ads, cacerts, metrics, settings }) },
     scope,
   );
-  log.info({ cluster: settings.cluster, address: formatSocketAddress(config.secure) }, "control plane ready");
-  return { mesh, store, ads, cacerts };
+  const ports = { secure: secure.port, plaintext: plaintext?.port, dns: dns?.addresses[0]?.port, admin };
+  log.info(
+    { cluster: settings.cluster, address: formatSocketAddress({ ip: config.secure.ip, port: secure.port }), ports },
+    "control plane ready",
+  );
+  return { mesh, store, ads, cacerts, ports };
 }
 
-/** One identity, of our trust domain, of the node's own namespace: nobody gets what others run. */
-function admit(identities: readonly SpiffeId[], node: Node, trustDomain: string) {
-  if (identities.length > 1) return { ok: false, reason: "the certificate names more than one identity" } as const;
-  const [identity] = identities;
-  if (identity && spiffeParts(identity)?.trustDomain !== trustDomain) {
-    return { ok: false, reason: `"${identity}" is not of trust domain "${trustDomain}"` } as const;
-  }
-  const read = readNode(node, identity);
-  return read.ok ? ({ ok: true } as const) : read;
-}
-
-function nodeOf(node: Node, identity: SpiffeId | undefined): ProxyNode {
-  const read = readNode(node, identity);
-  if (!read.ok) throw grpcFailure("invalid-argument", read.reason);
-  return read.node;
-}
-
-/** What one node should run, now and after each change of the mesh. */
-function watchSnapshot(mesh: Cell<Mesh>, node: ProxyNode, scope: Scope): Cell<Snapshot> {
-  const snapshot = new Cell(snapshotFor(mesh.value, node));
-  scope.defer(mesh.subscribe((now) => snapshot.set(snapshotFor(now, node))));
-  return snapshot;
+function isLoopback({ ip }: SocketAddress): boolean {
+  return ip.startsWith("127.") || ip === "::1";
 }
 
 /** The control plane's own certificate, signed by its own CA, with the names that workloads reach it by. */
@@ -174,7 +165,7 @@ async function startServerMaterial(
   scope: Scope,
 ): Promise<Cell<TlsMaterial>> {
   const { authority, config, deps } = options;
-  const { settings } = { settings: config.mesh };
+  const { mesh: settings } = config;
   const certificates = startServerCertificate(
     {
       authority,
@@ -196,7 +187,6 @@ async function startServerMaterial(
     const first = await certificates.ready(scope.signal);
     const material = new Cell<TlsMaterial>(first);
     scope.defer(certificates.current.subscribe((now) => now && material.set(now)));
-    await until(material, () => true);
     return material;
   } catch (caught) {
     throw within("the control plane's own certificate", caught);

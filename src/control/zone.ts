@@ -1,5 +1,6 @@
-import { buildZone, type Zone, type ZoneName } from "../dns/index.ts";
-import type { MeshSettings } from "../model/index.ts";
+import { Cell, type Logger, type Scope } from "../base/index.ts";
+import { buildZone, type Zone } from "../dns/index.ts";
+import { type Mesh, type MeshSettings, type NameRecord, namesFor } from "../model/index.ts";
 import { type Hostname, parseHostname } from "../values/index.ts";
 
 /** What the mesh answers for: names of other clusters, and the cluster's own domain. */
@@ -7,7 +8,63 @@ export function suffixesOf(settings: MeshSettings): readonly Hostname[] {
   return ["global", settings.clusterDomain].flatMap((suffix) => parseHostname(suffix) ?? []);
 }
 
-/** Names of the mesh to a zone. */
-export function zoneOf(names: Iterable<ZoneName>, settings: MeshSettings): Zone {
-  return buildZone({ names, suffixes: suffixesOf(settings), searches: ["global"] });
+/**
+ * The zone of the mesh, of now and after each change. A name that answers what it answered stays the same object, and
+ * with it its encoding; when no name changed, which is so for most changes, the zone stays as well.
+ */
+export function startZone(
+  deps: { readonly mesh: Cell<Mesh>; readonly settings: MeshSettings; readonly log: Logger },
+  scope: Scope,
+): Cell<Zone> {
+  const { mesh, settings, log } = deps;
+  let names = namesFor(mesh.value);
+  let serial = 1;
+  const build = () => buildZone({ names, suffixes: suffixesOf(settings), searches: ["global"], serial });
+  const zone = new Cell(build());
+  scope.defer(
+    mesh.subscribe((now) => {
+      try {
+        const next = keepingSame(names, namesFor(now));
+        if (next === names) return;
+        names = next;
+        serial += 1;
+        zone.set(build());
+      } catch (err) {
+        // A bug of ours must not keep others from hearing of the change.
+        log.error({ err }, "names not renewed, the last ones stay");
+      }
+    }),
+  );
+  return zone;
+}
+
+/** `after` with the records of `before` wherever they say the same; `before` itself when all do. */
+export function keepingSame(before: readonly NameRecord[], after: readonly NameRecord[]): readonly NameRecord[] {
+  let known: ReadonlyMap<Hostname, NameRecord> | undefined;
+  let changed = before.length !== after.length;
+  const kept = after.map((record, at) => {
+    // Names come in one order, so nearly all stand where they stood.
+    let earlier = before[at];
+    if (earlier === record) return record;
+    if (earlier?.name !== record.name) {
+      known ??= new Map(before.map((one) => [one.name, one]));
+      earlier = known.get(record.name);
+    }
+    const kept = earlier !== undefined && sameAnswer(earlier, record) ? earlier : record;
+    if (kept !== before[at]) changed = true;
+    return kept;
+  });
+  return changed ? kept : before;
+}
+
+function sameAnswer(one: NameRecord, other: NameRecord): boolean {
+  return (
+    one.addresses.length === other.addresses.length &&
+    one.addresses.every((ip, at) => ip === other.addresses[at]) &&
+    one.ports.length === other.ports.length &&
+    one.ports.every((port, at) => {
+      const same = other.ports[at]!;
+      return port.name === same.name && port.transport === same.transport && port.port === same.port;
+    })
+  );
 }
