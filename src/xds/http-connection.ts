@@ -70,8 +70,10 @@ export function tcpProxy(options: {
   readonly listener: string;
   readonly statPrefix: string;
   readonly to: string | ReadonlyArray<{ readonly cluster: string; readonly weight: number }>;
+  /** Also a line when the connection is made: one that carries many calls is seen while it is open. */
+  readonly logAtStart?: boolean;
 }): Filter {
-  const { listener, statPrefix, to } = options;
+  const { listener, statPrefix, to, logAtStart = false } = options;
   return create(
     FilterSchema,
     extension("envoy.filters.network.tcp_proxy", TcpProxySchema, {
@@ -84,6 +86,7 @@ export function tcpProxy(options: {
               value: { clusters: to.map(({ cluster, weight }) => ({ name: cluster, weight })) },
             },
       accessLog: [accessLog(listener, "connections")],
+      ...(logAtStart ? { accessLogOptions: { flushAccessLogOnConnected: true } } : {}),
     }),
   );
 }

@@ -103,7 +103,7 @@ export function exposureChain(listener: string, { serverNames, made }: Exposure)
   return {
     name,
     filterChainMatch: { serverNames: [...serverNames] },
-    filters: [tcpProxy({ listener, statPrefix: name, to: name })],
+    filters: [tcpProxy({ listener, statPrefix: name, to: name, logAtStart: true })],
   };
 }
 

@@ -51,6 +51,8 @@ export interface TcpProxyConfig {
   readonly maxDurationMs: number | undefined;
   readonly maxConnectAttempts: number;
   readonly accessLogs: readonly AccessLogConfig[];
+  /** Whether a line is written when the connection is made, and not at its end alone. */
+  readonly logAtStart: boolean;
 }
 
 /** What a connection meets at the end of its chain. */

@@ -20,6 +20,7 @@ function chain(name: string, match: Partial<ChainMatch>): ChainConfig {
         maxDurationMs: undefined,
         maxConnectAttempts: 1,
         accessLogs: [],
+        logAtStart: false,
       },
     },
     match: {
