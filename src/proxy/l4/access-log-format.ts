@@ -137,7 +137,6 @@ function jsonWriter(template: JsonFormat, omitEmpty: boolean): (record: AccessRe
 }
 
 /** JSON leaves DEL and the C1 controls as they are; a terminal obeys them. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what it looks for
 const laterControls = /[\x7f-\x9f\u2028\u2029]/g;
 const quietControls = (json: string) =>
   json.replace(laterControls, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);

@@ -78,33 +78,36 @@ test("a request with a whole URL is routed by the listener of its port", async (
   socket.write(
     "GET http://httpbin.bar.global:8000/headers HTTP/1.1\r\nHost: httpbin.bar.global:8000\r\nConnection: close\r\n\r\n",
   );
-  expect((await readAll(socket)).text).toMatch(/^HTTP\/1.1 200 OK[^]*GET \/headers HTTP\/1.1$/);
+  expect((await readAll(socket)).text).toMatch(/^HTTP\/1.1 200 OK[\s\S]*GET \/headers HTTP\/1.1$/);
 });
+
+const socksSays = (...bytes: number[]) =>
+  new RegExp(`^${bytes.map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")}`);
 
 const refusals: ReadonlyArray<readonly [string, string | Buffer, RegExp]> = [
   [
     "a name without an address",
     "CONNECT nowhere.example:9000 HTTP/1.1\r\n\r\n",
-    /^HTTP\/1.1 502 [^]*"nowhere.example" has no address/,
+    /^HTTP\/1.1 502 [\s\S]*"nowhere.example" has no address/,
   ],
   [
     "a port that no service has",
     "CONNECT echo.bar.global:9001 HTTP/1.1\r\n\r\n",
-    /^HTTP\/1.1 502 [^]*no service of the mesh listens/,
+    /^HTTP\/1.1 502 [\s\S]*no service of the mesh listens/,
   ],
   ["a CONNECT without a port", "CONNECT echo.bar.global HTTP/1.1\r\n\r\n", /^HTTP\/1.1 400 /],
   ["garbage", "\x16\x03\x01", /^HTTP\/1.1 400 /],
   ["SOCKS 4", Buffer.from([4, 1, 0, 80]), /^HTTP\/1.1 400 /],
-  ["SOCKS with passwords only", Buffer.from([5, 1, 2]), /^\x05\xff$/],
+  ["SOCKS with passwords only", Buffer.from([5, 1, 2]), socksSays(5, 0xff)],
   [
     "SOCKS for a name without an address",
     Buffer.concat([Buffer.from([5, 1, 0]), socks("nowhere.example", 80)]),
-    /^\x05\x00\x05\x04/,
+    socksSays(5, 0, 5, 4),
   ],
   [
     "SOCKS BIND",
     Buffer.concat([Buffer.from([5, 1, 0]), Buffer.from([5, 2, 0, 1, 1, 2, 3, 4, 0, 80])]),
-    /^\x05\x00\x05\x07/,
+    socksSays(5, 0, 5, 7),
   ],
 ];
 for (const [name, send, wanted] of refusals)

@@ -3,7 +3,7 @@ import { webcrypto } from "node:crypto";
 import * as x509 from "@peculiar/x509";
 import { certificateSecret, type Secret, trustSecret } from "../config/secret.ts";
 
-x509.cryptoProvider.set(webcrypto as Crypto);
+x509.cryptoProvider.set(webcrypto as never);
 const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const dayMs = 86_400_000;
 let serial = 1;
@@ -15,10 +15,10 @@ const pem = (text: ArrayBuffer) =>
 
 /** A root of trust made for a test, and what it signs. */
 export class TestRoot {
-  readonly #keys: CryptoKeyPair;
+  readonly #keys: webcrypto.CryptoKeyPair;
   readonly #certificate: x509.X509Certificate;
 
-  private constructor(keys: CryptoKeyPair, certificate: x509.X509Certificate) {
+  private constructor(keys: webcrypto.CryptoKeyPair, certificate: x509.X509Certificate) {
     this.#keys = keys;
     this.#certificate = certificate;
   }
@@ -34,7 +34,7 @@ export class TestRoot {
       signingAlgorithm: algorithm,
       extensions: [new x509.BasicConstraintsExtension(true, 2, true)],
     });
-    return new TestRoot(keys as CryptoKeyPair, certificate);
+    return new TestRoot(keys as webcrypto.CryptoKeyPair, certificate);
   }
 
   get trust(): Secret {

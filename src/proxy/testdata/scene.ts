@@ -32,14 +32,14 @@ export interface RunningScene {
 /** A proxy that runs what is given, stopped after the test. */
 export async function scene(
   given: Given,
-  options: { readonly secrets?: Readonly<Record<string, Secret>> } & Partial<ProxyDeps> = {},
+  options: { readonly secrets?: Readonly<Record<string, Secret>> } & Partial<Omit<ProxyDeps, "secrets">> = {},
 ): Promise<RunningScene> {
   const scope = new Scope();
   onTestFinished(() => scope.close());
   const log = options.log ?? silentLogger;
   const clock = options.clock ?? systemClock;
   const store = new ConfigStore({ clock, log });
-  const { secrets: named, ...deps } = options as { secrets?: Readonly<Record<string, Secret>> } & Partial<ProxyDeps>;
+  const { secrets: named, ...deps } = options;
   const secrets = new Cell<Secrets>(new Map(Object.entries(named ?? {})));
   const metrics = new Metrics();
   const apply = (
