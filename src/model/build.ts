@@ -240,11 +240,7 @@ function claimAddresses(view: MeshInput, kube: ReadonlyMap<string, KubeRecord>):
       const holder = owner.get(ip);
       if (!holder) owner.set(ip, { kind: "ServiceEntry", name: nameOf(entry), object: entry });
       // One host declared by several objects is one service with one address; which of them wins is another question.
-      else if (
-        holder.object.kind === "ServiceEntry" &&
-        holder.object.spec.hosts.some((host) => entry.spec.hosts.includes(host))
-      )
-        continue;
+      else if (holder.object.kind === "ServiceEntry" && holder.object.spec.hosts[0] === entry.spec.hosts[0]) continue;
       else
         findings.push(
           finding("mesh/address-conflict", {
@@ -321,7 +317,7 @@ function buildEntries(options: {
 
 function holds(holder: Claimant | undefined, entry: ServiceEntry): boolean {
   if (holder?.object.kind !== "ServiceEntry") return false;
-  return holder.object === entry || holder.object.spec.hosts.some((host) => entry.spec.hosts.includes(host));
+  return holder.object === entry || holder.object.spec.hosts[0] === entry.spec.hosts[0];
 }
 
 /** WorkloadEntries and Pods of the entry's namespace that carry the labels. No labels select nobody. */
@@ -408,7 +404,7 @@ function ordered(
     known.add(host);
     order.push(host);
   }
-  if (before && order.length === services.size) return order;
+  if (before && order.length === services.size) return order.length === before.length ? before : order;
   for (const host of services.keys()) if (!known.has(host)) order.push(host);
   return order.sort(compareText);
 }

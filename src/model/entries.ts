@@ -11,6 +11,7 @@ import {
   type SpiffeId,
   virtualAddressProblem,
 } from "../values/index.ts";
+import { cached } from "./cached.ts";
 import { tlsModeLabel } from "./kube-services.ts";
 import type { MeshSettings, Workload } from "./mesh.ts";
 import {
@@ -37,7 +38,18 @@ const resolutions: Readonly<Record<ServiceEntry["spec"]["resolution"], Resolutio
 };
 
 /** The single addresses that an entry's author chose (those that may be virtual ones), and the ranges. */
-export function addressesOf(entry: ServiceEntry): { readonly single: readonly Ip[]; readonly ranges: readonly Cidr[] } {
+export function addressesOf(entry: ServiceEntry): EntryAddresses {
+  return cached(writtenAddresses, entry, () => readAddresses(entry));
+}
+
+interface EntryAddresses {
+  readonly single: readonly Ip[];
+  readonly ranges: readonly Cidr[];
+}
+
+const writtenAddresses = new WeakMap<ServiceEntry, EntryAddresses>();
+
+function readAddresses(entry: ServiceEntry): EntryAddresses {
   const single: Ip[] = [];
   const ranges: Cidr[] = [];
   for (const cidr of entry.spec.addresses) {
@@ -147,6 +159,7 @@ export function buildEntryService(
     location: spec.location === "MESH_INTERNAL" ? "internal" : "external",
     resolution,
     addresses: Object.freeze([...addresses]),
+    namedByAddress: spec.addresses.length === 0 || spec.hosts[0] === host,
     ranges: Object.freeze([...ranges]),
     headless: false,
     alias: undefined,

@@ -93,6 +93,7 @@ export function buildKubeService(parts: KubeServiceParts, settings: MeshSettings
     location: external ? "external" : "internal",
     resolution: external ? "dns" : headless ? "passthrough" : "told",
     addresses: Object.freeze([...addresses]),
+    namedByAddress: true,
     ranges: Object.freeze([]),
     headless,
     alias,

@@ -147,6 +147,24 @@ export function ruleFor(
   service: Service,
   client: { readonly namespace: string; readonly systemNamespace: string },
 ): MergedRule | undefined {
+  if (book.byNamespace.size === 0) return undefined;
+  const byClient = cached(found, book, () => new Map<string, WeakMap<Service, MergedRule | null>>());
+  const byService = cached(byClient, `${client.namespace}/${client.systemNamespace}`, () => new WeakMap());
+  let rule = byService.get(service);
+  if (rule === undefined) {
+    rule = findRule(book, service, client) ?? null;
+    byService.set(service, rule);
+  }
+  return rule ?? undefined;
+}
+
+const found = new WeakMap<RuleBook, Map<string, WeakMap<Service, MergedRule | null>>>();
+
+function findRule(
+  book: RuleBook,
+  service: Service,
+  client: { readonly namespace: string; readonly systemNamespace: string },
+): MergedRule | undefined {
   const tried = new Set<string>();
   const places = [
     ...(client.namespace === client.systemNamespace ? [] : [client.namespace]),

@@ -48,6 +48,8 @@ export interface Service {
   readonly resolution: Resolution;
   /** Single addresses that callers connect to; owned by this service alone. */
   readonly addresses: readonly Ip[];
+  /** Whether requests for a bare address mean this host: of the hosts of one entry that share addresses, the first. */
+  readonly namedByAddress: boolean;
   /** Whole ranges: matched for TCP, not answered by DNS. */
   readonly ranges: readonly Cidr[];
   readonly headless: boolean;

@@ -15,6 +15,8 @@ export interface Client {
   readonly networks: ReadonlySet<string>;
   /** Whether it asked for networks itself: then it sees those alone. */
   readonly requestedView: boolean;
+  /** The parts of `key` that a cluster depends on: without the place, and with it. */
+  readonly clusterKeys: { readonly anywhere: string; readonly here: string };
 }
 
 /** A proxy that asks for no view sees what is on no named network, and what is on its own. */
@@ -32,7 +34,18 @@ export function clientOf(node: ProxyNode, labels: Labels): Client {
     requestedView,
     sortedLabels,
   ]);
-  return { key, role: node.role, namespace: node.namespace, locality: node.locality, labels, networks, requestedView };
+  const anywhere = `${node.role} ${[...networks].sort().join(",")}`;
+  const clusterKeys = { anywhere, here: `${anywhere} ${formatLocality(node.locality)}` };
+  return {
+    clusterKeys,
+    key,
+    role: node.role,
+    namespace: node.namespace,
+    locality: node.locality,
+    labels,
+    networks,
+    requestedView,
+  };
 }
 
 const visible = new WeakMap<Mesh, Map<string, ReadonlyMap<Hostname, Service>>>();

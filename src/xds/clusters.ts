@@ -17,7 +17,7 @@ import {
 } from "../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
 import { ClusterLoadAssignmentSchema } from "../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import type { Versioned } from "../proto/index.ts";
-import { clusterName, formatLocality, isHttp, isHttp2, outbound, sniName } from "../values/index.ts";
+import { clusterName, isHttp, isHttp2, outbound, sniName } from "../values/index.ts";
 import type { Client } from "./client.ts";
 import { versioned } from "./encode.ts";
 import { endpointsFor, type Layout, loadAssignment } from "./endpoints.ts";
@@ -41,7 +41,10 @@ interface Remembered {
   readonly made: readonly MadeCluster[];
 }
 
-const memory = new WeakMap<Service, Map<string, Remembered>>();
+const memory: Readonly<Record<ClusterForm, WeakMap<Service, Map<string, Remembered>>>> = {
+  "own-traffic": new WeakMap(),
+  "passed-on": new WeakMap(),
+};
 
 /** All clusters of a service for one client: one a port and subset. The same objects as long as nothing of it changed. */
 export function clustersOf(
@@ -55,9 +58,8 @@ export function clustersOf(
 ): readonly MadeCluster[] {
   const { rule, client, settings, form } = options;
   // Only a rule that ejects endpoints makes the client's place matter.
-  const place = ejects(rule) ? formatLocality(client.locality) : "";
-  const key = `${form} ${client.role} ${[...client.networks].sort().join(",")} ${place}`;
-  const byKey = cached(memory, service, () => new Map<string, Remembered>());
+  const key = ejects(rule) ? client.clusterKeys.here : client.clusterKeys.anywhere;
+  const byKey = cached(memory[form], service, () => new Map<string, Remembered>());
   const known = byKey.get(key);
   if (known && known.rule === rule && known.settings === settings) return known.made;
   const made: MadeCluster[] = [];

@@ -35,11 +35,11 @@ export interface Piece {
  * versions, which costs their count and not their size.
  */
 export function joined(name: string, pieces: readonly Piece[]): Versioned {
-  const hash = createHash("sha256");
   let size = 0;
+  let versions = "";
   for (const piece of pieces) {
     size += piece.bytes.length;
-    hash.update(piece.version);
+    versions += piece.version;
   }
   const bytes = new Uint8Array(size);
   let at = 0;
@@ -49,5 +49,5 @@ export function joined(name: string, pieces: readonly Piece[]): Versioned {
     at += piece.bytes.length;
     for (const origin of piece.origins) origins.add(origin);
   }
-  return Object.freeze({ name, version: hash.digest("base64url").slice(0, 16), bytes, origins: [...origins] });
+  return Object.freeze({ name, version: digest(versions), bytes, origins: Object.freeze([...origins]) });
 }

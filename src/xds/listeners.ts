@@ -158,7 +158,13 @@ function want(wanted: Map<string, Wanted>, service: Service, port: ServicePort):
     if (sniffed) one.http = true;
   }
   if (ips.length > 0 && service.ranges.length === 0) return;
-  if (service.ranges.length === 0 && service.headless) return;
+  // Without an address TCP cannot be told apart: only where it goes on to where it was going anyway is that no harm.
+  const harmless = service.resolution === "passthrough" && !service.headless;
+  const chosenBySni = isTls(port.protocol);
+  if (service.ranges.length === 0 && !harmless && !chosenBySni) {
+    if (sniffed && ips.length === 0 && !service.headless) at(everywhere, String(port.number)).http = true;
+    return;
+  }
   const one = at(everywhere, String(port.number));
   one.tcp.push({ service, port, ranges: service.ranges, serverNames: isTls(port.protocol) ? [service.hostname] : [] });
   if (sniffed) one.http = true;

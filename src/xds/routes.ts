@@ -130,33 +130,56 @@ interface RememberedHost {
 
 const hosts = new WeakMap<Service, Map<string, RememberedHost>>();
 
-/** One virtual host, encoded once for all clients of a namespace as long as nothing of it changed. */
+/** One virtual host, encoded once for all clients that are alike, as long as nothing of it changed. */
 function virtualHost(mesh: Mesh, parts: HostParts): Piece {
   const { service, port, services, client } = parts;
-  const domains = domainsOf(mesh, parts);
   const found = virtualHostRoutes(mesh, { service, port, services, client });
-  // Only a rule that hashes shows in a route nobody wrote.
   const rule = ruleFor(mesh.rules, service, {
     namespace: client.namespace,
     systemNamespace: mesh.settings.systemNamespace,
   });
-  const inputs = [...found.inputs, rule];
+  // The last three decide its domains: who else is there matters only where a short name could be meant for them.
+  const inputs = [
+    ...found.inputs,
+    rule,
+    mesh.settings,
+    unusualHosts(mesh, services),
+    hasLocalTwin(mesh, service, services),
+  ];
   const byKey = cached(hosts, service, () => new Map<string, RememberedHost>());
-  const key = `${port.number} ${domains.join(" ")}`;
+  const key = service.ports.length === 1 ? client.namespace : `${client.namespace} ${port.number}`;
   const known = byKey.get(key);
   if (known && known.inputs.length === inputs.length && known.inputs.every((one, at) => one === inputs[at]))
     return known.piece;
   const name = `${service.hostname}:${port.number}`;
   const message: MessageInitShape<typeof VirtualHostSchema> = {
     name,
-    domains,
+    domains: domainsOf(mesh, parts),
     includeRequestAttemptCount: true,
     routes: found.routes() ?? [defaultRoute(mesh, { service, port, client })],
   };
   const piece = pieceOf(name, { virtualHosts: [message] }, [...service.origins, ...found.origins]);
-  if (byKey.size > 64) byKey.clear();
   byKey.set(key, { inputs, piece });
   return piece;
+}
+
+const unusual = new WeakMap<ReadonlyMap<Hostname, Service>, string>();
+
+/** Hosts that are neither of the cluster's domain nor global, as one text: only they can be somebody's short name. */
+function unusualHosts(mesh: Mesh, services: ReadonlyMap<Hostname, Service>): string {
+  return cached(unusual, services, () => {
+    const local = `.svc.${mesh.settings.clusterDomain}`;
+    let all = " ";
+    for (const host of services.keys()) if (!host.endsWith(local) && !isGlobal(host)) all += `${host} `;
+    return all;
+  });
+}
+
+/** Whether a service of this cluster has the name that a global host has in its own cluster. */
+function hasLocalTwin(mesh: Mesh, service: Service, services: ReadonlyMap<Hostname, Service>): boolean {
+  if (!isGlobal(service.hostname)) return false;
+  const short = service.hostname.slice(0, -".global".length);
+  return services.has(`${short}.svc.${mesh.settings.clusterDomain}` as Hostname);
 }
 
 /** To the service itself, whatever is asked. */
@@ -182,9 +205,11 @@ function defaultRoute(
 
 /** Every way in which a request may name the service: with and without port, its addresses, and its short names. */
 function domainsOf(mesh: Mesh, { service, port, services, client }: HostParts): string[] {
-  const names: string[] = [service.hostname, ...shortNames(mesh, { service, services, client })];
-  if (service.headless) for (const name of [...names]) names.push(`*.${name}`);
-  for (const ip of service.addresses) names.push(ipFamily(ip) === 6 ? `[${ip}]` : ip);
+  // A domain may stand only once in a route configuration: a name that somebody declares in full is never a short one.
+  const free = (name: string) => !services.has(name as Hostname);
+  const names: string[] = [service.hostname, ...shortNames(mesh, { service, services, client }).filter(free)];
+  if (service.headless) for (const name of [...names]) if (free(`*.${name}`)) names.push(`*.${name}`);
+  for (const ip of service.namedByAddress ? service.addresses : []) names.push(ipFamily(ip) === 6 ? `[${ip}]` : ip);
   return names.flatMap((name) => [name, `${name}:${port.number}`]);
 }
 
@@ -202,7 +227,7 @@ function shortNames(mesh: Mesh, { service, services, client }: Omit<HostParts, "
   // The pod's search domain makes `httpbin.bar` of `httpbin.bar.global`, but what the cluster itself has comes first.
   if (isGlobal(host) && !host.startsWith("*")) {
     const short = host.slice(0, -".global".length);
-    if (short.includes(".") && !services.has(`${short}.svc.${domain}` as Hostname)) return [short];
+    if (short.split(".").length === 2 && !hasLocalTwin(mesh, service, services)) return [short];
   }
   return [];
 }

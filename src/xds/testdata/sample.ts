@@ -61,7 +61,7 @@ export function viewOf(resources: readonly Resource[]): MeshInput {
 /** Text to resources; throws when anything in it is wrong. */
 export function resourcesOf(text: string, file = "in.yaml"): readonly Resource[] {
   const { resources, violations } = readResources(text, { cluster: "cluster1", file, defaultNamespace: "default" });
-  if (violations.length > 0) throw new Error(JSON.stringify(violations, null, 2));
+  if (violations.some((one) => one.severity === "error")) throw new Error(JSON.stringify(violations, null, 2));
   return resources;
 }
 
