@@ -137,7 +137,8 @@ async function client(args: readonly string[]): Promise<void> {
   const result = await callEcho({ target, texts, streaming: streamAt >= 0 });
   for (const reply of result.replies) console.log(JSON.stringify(reply));
   console.log(`grpc-status: ${result.grpcStatus}${result.grpcMessage ? ` ${result.grpcMessage}` : ""}`);
-  process.exit(result.grpcStatus === status.ok && result.replies.length === texts.length ? 0 : 1);
+  // Not process.exit: what was printed must reach a slow reader first.
+  process.exitCode = result.grpcStatus === status.ok && result.replies.length === texts.length ? 0 : 1;
 }
 
 if (isProgram(import.meta.url)) {

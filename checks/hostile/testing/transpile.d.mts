@@ -1,0 +1,1 @@
+export function transpiled(path: string): string;
