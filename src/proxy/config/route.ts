@@ -582,6 +582,10 @@ function readRetry(message: RetryMessage, place: Place): RetryPolicy {
     if (!predicate.name.endsWith(previous))
       place.field("retry_host_predicate").item(index).refuse(`"${predicate.name}" is not known; there is ${previous}`);
   }
+  // Avoiding the priorities that were tried is done by avoiding their hosts.
+  const priority = message.retryPriority?.name ?? "";
+  if (priority !== "" && !priority.endsWith("previous_priorities"))
+    place.field("retry_priority").refuse(`"${priority}" is not known; there is previous_priorities`);
   const back = place.field("retry_back_off");
   const firstMs = Math.max(1, readDuration(message.retryBackOff?.baseInterval, 25, back.field("base_interval")));
   return {
@@ -589,7 +593,7 @@ function readRetry(message: RetryMessage, place: Place): RetryPolicy {
     retries: message.numRetries ?? 1,
     statuses,
     perTryTimeoutMs: readDuration(message.perTryTimeout, 0, place.field("per_try_timeout")),
-    avoidPreviousHosts: message.retryHostPredicate.some(({ name }) => name.endsWith(previous)),
+    avoidPreviousHosts: priority !== "" || message.retryHostPredicate.some(({ name }) => name.endsWith(previous)),
     backoff: {
       firstMs,
       maxMs: readDuration(message.retryBackOff?.maxInterval, firstMs * 10, back.field("max_interval")),

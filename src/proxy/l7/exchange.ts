@@ -66,6 +66,8 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
   #freshTries = 0;
   readonly #tried = new Set<string>();
   #hash: number | undefined;
+  /** Copies that wait for the request to be whole. A body too large to keep is not copied. */
+  #mirrored: { readonly clusters: readonly string[]; readonly body: Buffer[] } | undefined;
   #resolved: { readonly destination: SocketAddress | undefined } | undefined;
   #attemptStarted = 0;
   #retrying = false;
@@ -374,8 +376,11 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
     if (changed !== undefined) request.authority = changed;
 
     this.#replayable = request.upgrade === undefined;
-    for (const shadow of action.mirrors)
-      if (http.random() < shadow.fraction && this.#bodyDone) mirror(this.#served, shadow.cluster, request);
+    for (const shadow of action.mirrors) {
+      if (http.random() >= shadow.fraction) continue;
+      if (this.#bodyDone) mirror(this.#served, shadow.cluster, request, this.#body);
+      else this.#mirrored = { clusters: [...(this.#mirrored?.clusters ?? []), shadow.cluster], body: [...this.#body] };
+    }
     const grpcTimeout = action.maxGrpcTimeoutMs === undefined ? undefined : this.#grpcTimeout(action.maxGrpcTimeoutMs);
     const timeoutMs = grpcTimeout ?? action.timeoutMs;
     if (timeoutMs > 0 && request.upgrade === undefined)
@@ -616,6 +621,10 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
     this.#bytesReceived += chunk.length;
     if (this.#finished) return;
     this.#touch();
+    if (this.#mirrored) {
+      this.#mirrored.body.push(chunk);
+      if (this.#bytesReceived > limits.replayBytes) this.#mirrored = undefined;
+    }
     const stream = this.#stream;
     if (!stream || this.#replayable) {
       this.#body.push(chunk);
@@ -637,6 +646,9 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
     if (this.#finished) return;
     this.#bodyDone = true;
     this.#trailers = trailers;
+    for (const cluster of this.#mirrored?.clusters ?? [])
+      mirror(this.#served, cluster, this.#request, this.#mirrored!.body);
+    this.#mirrored = undefined;
     this.#stream?.end(trailers);
     if (this.#raw && this.#responseDone) this.#finish();
   }

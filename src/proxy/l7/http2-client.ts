@@ -87,27 +87,38 @@ export class Http2ClientConnection implements ClientConnection {
   }
 
   start(request: RequestHead, handler: UpstreamHandler): UpstreamStream {
-    this.active++;
     this.requests++;
+    let stream: ClientHttp2Stream;
+    try {
+      stream = this.#session.request(
+        toNode(
+          [
+            ":method",
+            request.method,
+            ":scheme",
+            this.socket.tls ? "https" : "http",
+            ":authority",
+            request.authority,
+            ":path",
+            request.path,
+          ],
+          request.headers,
+          request.contentLength,
+          request.expectContinue,
+        ),
+        { endStream: !request.hasBody, waitForTrailers: true } as { endStream: boolean },
+      );
+    } catch (caught) {
+      // The session ended between the choice and the use, or its identifiers are used up: nothing has been sent.
+      this.drain();
+      const failure = new Failure("upstream/http2", `${(caught as Error).message} before any response`, {
+        cause: caught,
+      });
+      queueMicrotask(() => handler.onUpstreamReset("refused", failure));
+      return unsent;
+    }
+    this.active++;
     this.idleSinceMs = 0;
-    const stream = this.#session.request(
-      toNode(
-        [
-          ":method",
-          request.method,
-          ":scheme",
-          this.socket.tls ? "https" : "http",
-          ":authority",
-          request.authority,
-          ":path",
-          request.path,
-        ],
-        request.headers,
-        request.contentLength,
-        request.expectContinue,
-      ),
-      { endStream: !request.hasBody, waitForTrailers: true } as { endStream: boolean },
-    );
     return new Http2ClientStream(stream, handler, () => {
       this.active--;
       this.reused = true;
@@ -135,6 +146,9 @@ export class Http2ClientConnection implements ClientConnection {
     this.#session.destroy();
   }
 }
+
+/** A request that could not be sent. */
+const unsent: UpstreamStream = { data: () => true, end() {}, reset() {}, pause() {}, resume() {} };
 
 class Http2ClientStream implements UpstreamStream {
   readonly #stream: ClientHttp2Stream;

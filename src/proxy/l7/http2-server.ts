@@ -213,10 +213,16 @@ class Http2Downstream implements Downstream {
     });
     stream.on("data", (chunk: Buffer) => {
       this.#received += chunk.length;
-      this.handler?.onRequestData(chunk);
+      // What is longer than it said would be a second request on an HTTP/1.1 connection behind us.
+      if (request.contentLength >= 0 && this.#received > request.contentLength) this.#malformed();
+      else this.handler?.onRequestData(chunk);
     });
     stream.on("end", () => {
       if (this.#requestEnded || stream.aborted || (stream.rstCode ?? 0) !== 0) return;
+      if (request.contentLength >= 0 && this.#received !== request.contentLength) {
+        this.#malformed();
+        return;
+      }
       this.#requestEnded = true;
       this.handler?.onRequestEnd(trailers);
     });
@@ -253,10 +259,16 @@ class Http2Downstream implements Downstream {
     if (end) this.#ended();
     const bodyless = this.request.method === "HEAD" || noAnswer.has(head.status);
     const length = head.status === 204 ? -1 : head.contentLength;
-    stream.respond(toNode([":status", String(head.status)], head.headers, length, false), {
-      endStream: end,
-      waitForTrailers: !end && !bodyless,
-    });
+    try {
+      stream.respond(toNode([":status", String(head.status)], head.headers, length, false), {
+        endStream: end,
+        waitForTrailers: !end && !bodyless,
+      });
+    } catch (caught) {
+      // Node refuses fields that HTTP/1.1 allows; the client must not take what follows for an answer.
+      if (!String((caught as NodeJS.ErrnoException).code).startsWith("ERR_HTTP2_")) throw caught;
+      if (!stream.closed) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    }
   }
 
   data(chunk: Buffer): boolean {
@@ -275,6 +287,13 @@ class Http2Downstream implements Downstream {
     this.handler = undefined;
     this.#answerEnded = true;
     if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+  }
+
+  #malformed(): void {
+    const { handler } = this;
+    this.handler = undefined;
+    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
+    handler?.onDownstreamReset("DPE", "http2.content_length_mismatch");
   }
 
   #ended(): void {

@@ -11,8 +11,8 @@ const ignore: UpstreamHandler = {
   onUpstreamDrain() {},
 };
 
-/** Sends a copy of a request without a body to another cluster, with `-shadow` on its host, and forgets it. */
-export function mirror(served: Served, cluster: string, request: RequestHead): void {
+/** Sends a copy of a request, its body whole, to another cluster, with `-shadow` on its host, and forgets it. */
+export function mirror(served: Served, cluster: string, request: RequestHead, body: readonly Buffer[]): void {
   const { http } = served.service;
   const upstream = http.upstreams.get(cluster);
   const picked = upstream?.pick({ destination: served.connection.destination });
@@ -31,7 +31,9 @@ export function mirror(served: Served, cluster: string, request: RequestHead): v
   void (async () => {
     try {
       const connection = await pool.acquire(picked.endpoint, protocol ? "http2" : "http1");
-      connection.start(copy, ignore);
+      const stream = connection.start(copy, ignore);
+      for (const chunk of body) stream.data(chunk);
+      if (copy.hasBody) stream.end(undefined);
       ended("success");
     } catch (caught) {
       // A copy that finds no server is lost; the request itself is not touched by that.

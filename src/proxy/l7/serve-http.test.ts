@@ -643,4 +643,175 @@ describe("HTTP/2", () => {
     await goaway;
     expect(await answer).toMatchObject({ status: 200, body: "late" });
   });
+
+  test("a field that HTTP/2 has once and HTTP/1.1 sent twice does no harm, whichever it is", async () => {
+    const names = Object.entries(constants)
+      .filter(([key, value]) => key.startsWith("HTTP2_HEADER_") && typeof value === "string" && !value.startsWith(":"))
+      .map(([, value]) => String(value))
+      .filter((name) => !["content-length", "transfer-encoding", "connection", "upgrade", "host"].includes(name));
+    let name = "";
+    const port = await rawBackend((socket) =>
+      socket.on("data", () =>
+        socket.write(`HTTP/1.1 200 OK\r\n${name}: a\r\n${name}: b\r\ncontent-length: 2\r\n\r\nok`),
+      ),
+    );
+    const { rig } = await proxyTo(port);
+    const session = http2Client(rig.port);
+    expect(names.length).toBeGreaterThan(50);
+    for (name of names) expect(await ask(session, {}), name).toMatchObject({ status: 200, body: "ok" });
+  });
+
+  const frame = (type: number, flags: number, stream: number, payload = Buffer.alloc(0)) => {
+    const head = Buffer.alloc(9);
+    head.writeUIntBE(payload.length, 0, 3);
+    head[3] = type;
+    head[4] = flags;
+    head.writeUInt32BE(stream, 5);
+    return Buffer.concat([head, payload]);
+  };
+  const hello = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(4, 0, 0)]);
+  // An HPACK literal without indexing: name and value of these lengths.
+  const headersOf = Buffer.concat([Buffer.from([0x82, 0x86, 0x84, 0x41, 1]), Buffer.from("a")]);
+  const floods: ReadonlyArray<readonly [it: string, once: Buffer, again: Buffer]> = [
+    ["PING", Buffer.alloc(0), frame(6, 0, 0, Buffer.alloc(8))],
+    ["SETTINGS", Buffer.alloc(0), frame(4, 0, 0, Buffer.from([0, 3, 0, 0, 0, 100]))],
+    [
+      "CONTINUATION",
+      frame(1, 0, 1, headersOf),
+      frame(9, 0, 1, Buffer.concat([Buffer.from([0, 1, 120, 100]), Buffer.alloc(100, 97)])),
+    ],
+    ["empty CONTINUATION", frame(1, 0, 1, headersOf), frame(9, 0, 1)],
+  ];
+  for (const [it, once, again] of floods) {
+    test(`a flood of ${it} frames ends the connection, and others are served on`, async () => {
+      const port = await backend((_request, response) => response.end("ok"));
+      const { rig } = await proxyTo(port);
+      const before = process.memoryUsage().rss;
+      const socket = connect(rig.port, "127.0.0.1");
+      socket.on("error", () => {});
+      socket.resume();
+      const closed = new Promise<void>((resolve) => socket.on("close", () => resolve()));
+      let ended = false;
+      void closed.then(() => {
+        ended = true;
+      });
+      socket.write(hello);
+      socket.write(once);
+      const many = Buffer.concat(Array.from({ length: 200 }, () => again));
+      for (let sent = 0; sent < 100_000 && !ended; sent += 200) {
+        if (!socket.write(many)) await Promise.race([closed, new Promise((resolve) => socket.once("drain", resolve))]);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      await Promise.race([closed, new Promise((_, reject) => setTimeout(() => reject(new Error("still open")), 3000))]);
+      expect((process.memoryUsage().rss - before) / 1024 / 1024).toBeLessThan(60);
+      expect(await talk(rig.port, get(), { until: "ok" })).toMatch(/ 200 /);
+    });
+  }
+});
+
+describe("the explicit proxy", () => {
+  const explicit = { routeName: (_authority: string, port: number) => (port === 8000 ? "test" : undefined) };
+
+  test("takes whole URLs, and the port of the URL chooses the route table", async () => {
+    const port = await backend((request, response) => response.end(`${request.url} ${request.headers.host}.`));
+    const { rig } = await proxyTo(port, { service: { explicit } });
+    const url = (host: string) =>
+      `GET http://${host}/x?y HTTP/1.1\r\nHost: ${host}\r\nProxy-Connection: keep-alive\r\n\r\n`;
+    expect(await talk(rig.port, url("shop.global:8000"), { until: "." })).toContain("/x?y shop.global:8000.");
+    expect(await talk(rig.port, url("shop.global:9"), { until: /\n$/ })).toMatch(
+      /^HTTP\/1\.1 502 .*no service of the mesh listens on port 9/s,
+    );
+    expect(await talk(rig.port, get("/x"), { until: /\n$/ })).toMatch(/^HTTP\/1\.1 400 .*whole URL/s);
+  });
+
+  test("asks where a host is for a cluster that goes where the caller meant to", async () => {
+    const port = await backend((_request, response) => response.end("there"));
+    const upstream = new TestUpstream("app", [port]);
+    const pick = upstream.pick;
+    upstream.pick = (context) =>
+      context.destination ? pick(context) : { kind: "none", flag: "UH", reason: "it has no destination" };
+    const asked: string[] = [];
+    const destinationOf = async (host: string, given: number) => {
+      asked.push(`${host} ${given}`);
+      return { ip: "127.0.0.1" as never, port };
+    };
+    rig = await startRig({
+      table: everythingTo("app"),
+      clusters: [upstream],
+      service: { explicit: { ...explicit, destinationOf } },
+    });
+    const bytes = "GET http://Shop.Global:8000/ HTTP/1.1\r\nHost: shop.global:8000\r\n\r\n";
+    expect(await talk(rig.port, bytes, { until: "there" })).toMatch(/ 200 /);
+    expect(asked).toEqual(["shop.global 8000"]);
+    expect(rig.records[0]?.attempts).toBe(1);
+  });
+});
+
+describe("a route that does more", () => {
+  const table = (value: object, more: object = {}) =>
+    tableOf({
+      name: "test",
+      virtualHosts: [
+        {
+          name: "all",
+          domains: ["*"],
+          routes: [
+            {
+              match: { pathSpecifier: { case: "prefix", value: "/api" } },
+              ...more,
+              action: { case: "route", value: { clusterSpecifier: { case: "cluster", value: "app" }, ...value } },
+            },
+          ],
+        },
+      ],
+    });
+
+  test("rewrites path and host, and changes fields both ways", async () => {
+    const port = await backend((request, response) =>
+      response.end(`${request.url} ${request.headers.host} ${request.headers["x-a"]}.`),
+    );
+    const { rig } = await proxyTo(port, {
+      table: table(
+        { prefixRewrite: "/v2", hostRewriteSpecifier: { case: "hostRewriteLiteral", value: "other" } },
+        {
+          requestHeadersToAdd: [{ header: { key: "X-A", value: "%REQ(:METHOD)%" } }],
+          responseHeadersToAdd: [{ header: { key: "x-b", value: "1" } }],
+          responseHeadersToRemove: ["date"],
+        },
+      ),
+    });
+    const answer = await talk(rig.port, get("/api/x"), { until: /\.$/ });
+    expect(answer).toContain("/v2/x other GET.");
+    expect(answer).toContain("x-b: 1\r\n");
+    expect(answer).not.toContain("date:");
+  });
+
+  test("gives up when the time of the route is over", async () => {
+    const port = await backend(() => {});
+    const { rig, upstream } = await proxyTo(port, { table: table({ timeout: { seconds: 0n, nanos: 50_000_000 } }) });
+    const answer = await talk(rig.port, get("/api"), { until: /\n$/ });
+    expect(answer).toMatch(/^HTTP\/1\.1 504 /);
+    expect(rig.records[0]?.flags).toEqual(["UT"]);
+    await expect.poll(() => upstream.open.size).toBe(0);
+  });
+
+  test("mirrors a request with its body, and answers from the first cluster alone", async () => {
+    let shadow = "";
+    const other = await backend((request, response) => {
+      request.on("data", (chunk) => {
+        shadow += chunk;
+      });
+      request.on("end", () => response.end(String(request.headers.host)));
+      shadow += `${request.headers.host} `;
+    });
+    const port = await backend((request, response) => {
+      request.resume();
+      request.on("end", () => response.end("first"));
+    });
+    const clusters = [new TestUpstream("app", [port]), new TestUpstream("other", [other])];
+    rig = await startRig({ table: table({ requestMirrorPolicies: [{ cluster: "other" }] }), clusters });
+    const post = "POST /api HTTP/1.1\r\nHost: a:80\r\nContent-Length: 5\r\n\r\nhello";
+    expect(await talk(rig.port, post, { until: "first" })).toMatch(/ 200 /);
+    await expect.poll(() => shadow).toBe("a-shadow:80 hello");
+  });
 });
