@@ -7,7 +7,7 @@ import { askAdmin } from "./admin-client.ts";
 import { controlPlaneLine, proxyLine, resolverLine } from "./command-lines.ts";
 import { lastLines } from "./follow.ts";
 import { imageCommand } from "./images.ts";
-import { LoopbackPorts, loopback } from "./loopback.ts";
+import { forLoopback, type LoopbackGateway, LoopbackPorts, loopback } from "./loopback.ts";
 import { Manifests, writeAtomic } from "./manifests.ts";
 import { addressPlan, type ClusterNetwork } from "./network.ts";
 import { LabPod, proxyContainer } from "./pod.ts";
@@ -24,7 +24,7 @@ import {
   targetPort,
 } from "./runtime-objects.ts";
 import type { ClusterStatus, LabCluster, LabMode, LabTarget } from "./types.ts";
-import { gatewayHostname, gatewayNodePort, type Variables } from "./variables.ts";
+import { egressClusterIp, gatewayHostname, gatewayNodePort, type Variables } from "./variables.ts";
 import { podName, portList, type WantedPod, wantedPods } from "./workloads.ts";
 
 export interface ClusterParts {
@@ -48,6 +48,8 @@ export interface ClusterParts {
   readonly workloadCertTtl: string | undefined;
   readonly logLevel: string;
   readonly nextSocket: () => string;
+  /** On loopback: the ports of the gateways, known to all clusters before any starts; undefined elsewhere. */
+  readonly loopback: { readonly ports: LoopbackPorts; readonly gateways: readonly LoopbackGateway[] } | undefined;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
@@ -91,6 +93,7 @@ export class Cluster {
         systemFolder: join(parts.folder, "system"),
         system: profileObjects({ egressGateway: parts.cluster.egressGateway ?? false }),
         variables: parts.variables,
+        rewrite: parts.loopback && ((object) => forLoopback(object, this.#gatewaysSeen())),
         clock: parts.clock,
         log: parts.log,
         onChange: () => this.#poke(),
@@ -102,6 +105,14 @@ export class Cluster {
 
   get name(): string {
     return this.parts.cluster.name;
+  }
+
+  /** Gateways of all clusters, and the own egress gateway, whose cluster address is the same in each. */
+  #gatewaysSeen(): readonly LoopbackGateway[] {
+    const { loopback: shared, index } = this.parts;
+    if (!shared) return [];
+    const port = shared.ports.get(gatewayPortName(index, "egress", 15443));
+    return [...shared.gateways, { known: [{ address: egressClusterIp, port: 15443 }], port }];
   }
 
   /** Starts the outside's resolver and the control plane, and resolves when that is ready to let proxies in. */
@@ -300,7 +311,7 @@ export class Cluster {
     if (explicit) {
       await this.#ports.reserve([
         `${name}/explicit`,
-        ...listened.flatMap((port) => [`${name}/in/${port}`, `${name}/app/${port}`]),
+        ...(role ? [] : listened.flatMap((port) => [`${name}/in/${port}`, `${name}/app/${port}`])),
       ]);
     }
     const wanIp = role === undefined ? {} : { wanIp: role === "ingress" ? plan.gateway : plan.egress };
@@ -315,12 +326,16 @@ export class Cluster {
       excludeOutboundPorts: portList(wanted.annotations["traffic.sidecar.istio.io/excludeOutboundPorts"]),
       ...wanIp,
     });
-    const appPorts = Object.fromEntries(
-      listened.map((port) => [
-        String(explicit ? this.#ports.get(`${name}/in/${port}`) : port),
-        role ? port : explicit ? this.#ports.get(`${name}/app/${port}`) : port,
-      ]),
-    );
+    const inPort = (port: number) =>
+      role && parts.loopback
+        ? parts.loopback.ports.get(gatewayPortName(parts.index, role, port))
+        : this.#ports.get(`${name}/in/${port}`);
+    // A gateway has no application behind it: its second number is the port that its configuration names.
+    const appPorts = explicit
+      ? Object.fromEntries(
+          listened.map((port) => [String(inPort(port)), role ? port : this.#ports.get(`${name}/app/${port}`)]),
+        )
+      : {};
     const explicitPort = explicit ? this.#ports.get(`${name}/explicit`) : undefined;
     const mesh = `http://${loopback}:${explicitPort}`;
     const pod = new LabPod({
@@ -346,7 +361,7 @@ export class Cluster {
             admin: socket,
             networkView: role === "egress" ? "external" : undefined,
             interception: explicit ? "NONE" : "REDIRECT",
-            appPorts: explicit ? appPorts : undefined,
+            appPorts: Object.keys(appPorts).length > 0 ? appPorts : undefined,
             explicitPort: role ? undefined : explicitPort,
             dnsListen: explicit || role ? undefined : "127.0.0.1:15053",
             dnsUpstream: explicit ? [] : [plan.controlPlane, plan.router],
@@ -413,7 +428,9 @@ export class Cluster {
   #reachedAt(pod: LabPod, port: number): number {
     if (this.parts.mode !== "explicit") return port;
     try {
-      const { name, proxy } = pod.parts;
+      const { name, proxy, wanted } = pod.parts;
+      const role = gatewayRole(wanted);
+      if (role && this.parts.loopback) return this.parts.loopback.ports.get(gatewayPortName(this.parts.index, role, port));
       return this.#ports.get(proxy ? `${name}/in/${port}` : `${name}/app/${port}`);
     } catch {
       return port; // Not declared by any container, so nothing of the lab's listens there.
@@ -607,7 +624,12 @@ export class Cluster {
 }
 
 /** Ports that a gateway may be reached at. */
-const gatewayPorts: readonly number[] = [15021, 8080, 8443, 15443];
+export const gatewayPorts: readonly number[] = [15021, 8080, 8443, 15443];
+
+/** On loopback: what the port is reserved as at which a cluster's gateway is found. */
+export function gatewayPortName(index: number, role: "ingress" | "egress", port: number): string {
+  return `${index}/${role}/${port}`;
+}
 
 function gatewayRole(wanted: WantedPod): "ingress" | "egress" | undefined {
   const isGateway = wanted.containers.some(

@@ -68,3 +68,37 @@ export class LoopbackPorts {
     return port;
   }
 }
+
+/** Where a gateway is really found on loopback, and every way in which manifests may name it. */
+export interface LoopbackGateway {
+  /** Addresses and names, each with the port that goes with it. */
+  readonly known: readonly { readonly address: string; readonly port: number }[];
+  readonly port: number;
+}
+
+/**
+ * A manifest's object for a lab on loopback: endpoints that name a gateway get the port where it listens here. All other
+ * objects stay as they are.
+ */
+export function forLoopback(
+  object: Readonly<Record<string, unknown>>,
+  gateways: readonly LoopbackGateway[],
+): Readonly<Record<string, unknown>> {
+  const spec = object["spec"];
+  if (object["kind"] !== "ServiceEntry" || !isMapping(spec) || !Array.isArray(spec["endpoints"])) return object;
+  const endpoints = spec["endpoints"].map((endpoint: unknown) => {
+    if (!isMapping(endpoint) || !isMapping(endpoint["ports"])) return endpoint;
+    const gateway = gateways.find(({ known }) => known.some(({ address }) => address === endpoint["address"]));
+    if (!gateway) return endpoint;
+    const ports = Object.entries(endpoint["ports"]).map(([name, port]) => {
+      const meant = gateway.known.some((way) => way.address === endpoint["address"] && way.port === port);
+      return [name, meant ? gateway.port : port];
+    });
+    return { ...endpoint, address: loopback, ports: Object.fromEntries(ports) };
+  });
+  return { ...object, spec: { ...spec, endpoints } };
+}
+
+function isMapping(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -31,6 +31,8 @@ export interface ManifestsOptions {
   readonly systemFolder: string;
   readonly system: readonly object[];
   readonly variables: Variables;
+  /** What is done to each object before the control plane sees it; undefined where objects stay as they are written. */
+  readonly rewrite: ((object: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>) | undefined;
   readonly clock: Clock;
   readonly log: Logger;
   readonly onChange: () => void;
@@ -98,7 +100,8 @@ export class Manifests {
     });
     refuse(violations, filled.unknown, options.file, variables);
     const said: string[] = [];
-    const plain = plainObjects(filled.text);
+    const { rewrite = (object) => object } = this.#options;
+    const plain = plainObjects(filled.text).map(rewrite);
     for (const object of plain) {
       const [resource] = readResources(JSON.stringify(object), {
         cluster,
@@ -189,8 +192,7 @@ export class Manifests {
         if (this.#copies.get(file)?.text === filled.text) continue;
         changed = true;
         const copy = join(copyFolder, `${copyName(folder, file)}.yaml`);
-        // The copy keeps every line where it is, so places in it are places in the original.
-        writeAtomic(copy, `${filled.text}${filled.text.endsWith("\n") ? "" : "\n"}# Copied from ${file}\n`);
+        writeAtomic(copy, this.#copyOf(filled.text, file, violations.length === 0));
         this.#copies.set(file, { text: filled.text, copy });
         this.#layerOfFile.set(file, lastGood(this.#layerOfFile.get(file) ?? [], resources, violations));
       }
@@ -206,6 +208,13 @@ export class Manifests {
     if (!changed) return;
     this.#layers = [this.#layers[0], layerOf([...this.#layerOfFile.values()].flat()), this.#layers[2]];
     this.#options.onChange();
+  }
+
+  /** The copy keeps every line where it is, so places in it are places in the original; unless objects are rewritten. */
+  #copyOf(text: string, file: string, good: boolean): string {
+    const { rewrite } = this.#options;
+    const body = rewrite && good ? plainObjects(text).map((object) => JSON.stringify(rewrite(object))).join("\n---\n") : text;
+    return `${body}${body.endsWith("\n") ? "" : "\n"}# Copied from ${file}\n`;
   }
 
   /** YAML and JSON files below a folder; each folder on the way is watched from now on. */

@@ -10,16 +10,16 @@ import {
   mintToken,
   writeCacerts,
 } from "../ca/index.ts";
-import { Cluster } from "./cluster.ts";
+import { Cluster, gatewayPortName, gatewayPorts } from "./cluster.ts";
 import { useRealHttpbin } from "./images.ts";
-import { startLoopback } from "./loopback.ts";
+import { LoopbackPorts, startLoopback } from "./loopback.ts";
 import { startNamespaces } from "./netns.ts";
 import { addressPlan } from "./network.ts";
 import { type LabRequest, serveControl } from "./protocol.ts";
 import { run } from "./run.ts";
 import { paths } from "./state-folder.ts";
 import type { ChosenMode, LabCluster, LabProgress, LabStatus } from "./types.ts";
-import { gatewayHostname, labVariables } from "./variables.ts";
+import { gatewayHostname, gatewayNodePort, labVariables } from "./variables.ts";
 
 /** What a lab is to be: written into its folder by who starts it, read by what runs in it. */
 export interface LabPlan {
@@ -104,6 +104,7 @@ export async function startLab(
   const outsideNames = join(folder, "outside-names.json");
   const names = plan.clusters.map(({ name }, position) => [gatewayHostname(name), addressPlan(position + 1).gateway]);
   writeFileSync(outsideNames, JSON.stringify(Object.fromEntries(names)));
+  const shared = mode === "explicit" ? await loopbackGateways(plan.clusters.map(({ name }) => name)) : undefined;
   let sockets = 0;
   for (const [position, cluster] of plan.clusters.entries()) {
     scope.signal.throwIfAborted();
@@ -138,6 +139,7 @@ export async function startLab(
           outsideNames,
           workloadCertTtl: plan.workloadCertTtl,
           logLevel: plan.logLevel,
+          loopback: shared,
           nextSocket: () => join(files.sockets, `${++sockets}.sock`),
           clock,
           random,
@@ -155,6 +157,25 @@ export async function startLab(
   }
   await allReady({ clusters, clock, signal: scope.signal, onProgress });
   phase = "up";
+}
+
+/** Ports of every gateway of a lab on loopback, and what manifests may call each. */
+async function loopbackGateways(names: readonly string[]) {
+  const ports = new LoopbackPorts();
+  const roles = ["ingress", "egress"] as const;
+  const indexes = names.map((_name, position) => position + 1);
+  await ports.reserve(
+    indexes.flatMap((index) => roles.flatMap((role) => gatewayPorts.map((port) => gatewayPortName(index, role, port)))),
+  );
+  const gateways = indexes.map((index) => ({
+    known: [
+      { address: addressPlan(index).gateway, port: 15443 },
+      { address: gatewayHostname(names[index - 1]!), port: 15443 },
+      { address: addressPlan(index).node, port: gatewayNodePort },
+    ],
+    port: ports.get(gatewayPortName(index, "ingress", 15443)),
+  }));
+  return { ports, gateways };
 }
 
 async function allReady(options: {
