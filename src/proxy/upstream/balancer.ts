@@ -193,16 +193,20 @@ interface RingPoint {
   readonly endpoint: Endpoint;
 }
 
-/** Points in proportion to weight, at hashes of `address_number`: an endpoint that leaves moves only its own callers. */
+/**
+ * Points in proportion to weight, at hashes of `address_number`. How many an endpoint has depends on its own weight, and
+ * on the size of the set in coarse steps only: an endpoint that leaves moves its own callers and no others.
+ */
 function buildRing(
   endpoints: readonly Endpoint[],
   { minSize, maxSize }: { readonly minSize: number; readonly maxSize: number },
 ): readonly RingPoint[] {
-  const total = endpoints.reduce((sum, { weight }) => sum + weight, 0);
-  const lightest = Math.min(...endpoints.map(({ weight }) => weight)) / total;
-  const scale = Math.min(Math.ceil(lightest * minSize) / lightest, maxSize);
+  const lightest = Math.min(...endpoints.map(({ weight }) => weight));
+  const total = endpoints.reduce((sum, { weight }) => sum + weight, 0) / lightest;
+  const usual = endpoints.length <= 16 ? 1024 : endpoints.length <= 256 ? 256 : 64;
+  const each = Math.min(Math.max(usual, 2 ** Math.ceil(Math.log2(minSize / total))), maxSize / total);
   const points = endpoints.flatMap((endpoint) =>
-    Array.from({ length: Math.max(1, Math.round((endpoint.weight / total) * scale)) }, (_, index) => ({
+    Array.from({ length: Math.max(1, Math.floor((endpoint.weight / lightest) * each)) }, (_, index) => ({
       hash: hashText(`${endpoint.key}_${index}`),
       endpoint,
     })),
