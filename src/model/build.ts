@@ -140,7 +140,8 @@ function buildKube(options: {
   const same = (kind: "Service" | "EndpointSlice" | "Pod" | "Node") => before?.view[kind] === view[kind];
   if (before && same("Service") && same("EndpointSlice") && same("Pod") && same("Node")) return before.kube;
   const slices = slicesByService(view.EndpointSlice);
-  const machines = same("Node") || view.Node.size === 0 ? undefined : view.Node;
+  // Without machines at hand there is nothing to look up, and inputs stay as short as that.
+  const machines = view.Node.size > 0;
   const machineByName = new Map([...view.Node.values()].map((node) => [node.metadata.name, node]));
   const records = new Map<string, KubeRecord>();
   for (const service of view.Service.values()) {

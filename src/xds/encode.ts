@@ -43,11 +43,11 @@ export function joined(name: string, pieces: readonly Piece[]): Versioned {
   }
   const bytes = new Uint8Array(size);
   let at = 0;
-  const origins = new Set<Origin>();
+  const origins: Origin[] = [];
   for (const piece of pieces) {
     bytes.set(piece.bytes, at);
     at += piece.bytes.length;
-    for (const origin of piece.origins) origins.add(origin);
+    for (const origin of piece.origins) if (origin !== origins[origins.length - 1]) origins.push(origin);
   }
-  return Object.freeze({ name, version: digest(versions), bytes, origins: Object.freeze([...origins]) });
+  return Object.freeze({ name, version: digest(versions), bytes, origins });
 }

@@ -10,8 +10,10 @@ import { boundInbound, type InboundPort, inboundCluster, inboundPorts, virtualIn
 import { explicitOutbound, outboundListeners, virtualOutbound } from "./listeners.ts";
 import { nameTables } from "./names.ts";
 import type { ProxyNode } from "./node.ts";
-import { noParts, type Parts, put } from "./parts.ts";
+import { type Parts, put } from "./parts.ts";
 import { outboundRoutes } from "./routes.ts";
+
+type ReadableParts = { readonly [K in keyof Parts]: ReadonlyMap<string, Versioned> };
 
 /** What one proxy should run. Frozen; resources that did not change are the same objects as in any other snapshot. */
 export function snapshotFor(mesh: Mesh, node: ProxyNode): Snapshot {
@@ -26,7 +28,7 @@ function labelsOf(mesh: Mesh, node: ProxyNode): Labels {
   return mesh.workloads.get(`${node.namespace}/${node.name}`)?.labels ?? node.labels;
 }
 
-function freeze(parts: Parts): Snapshot {
+function freeze(parts: ReadableParts): Snapshot {
   const entries: Array<[TypeUrl, ReadonlyMap<string, Versioned>]> = [
     [typeUrls.cluster, parts.cluster],
     [typeUrls.endpoints, parts.endpoints],
@@ -69,14 +71,14 @@ function outboundFor(mesh: Mesh, client: Client): Outbound {
   return made;
 }
 
-function sidecarParts(mesh: Mesh, node: ProxyNode, client: Client): Parts {
+function sidecarParts(mesh: Mesh, node: ProxyNode, client: Client): ReadableParts {
   const outbound = outboundFor(mesh, client);
-  const parts: Parts = {
-    ...noParts(),
+  // What the workload's own ports add goes into copies; the rest is the same map for all who are alike.
+  const parts = {
     cluster: new Map(outbound.clusters),
-    endpoints: new Map(outbound.endpoints),
+    endpoints: outbound.endpoints,
     listener: new Map(outbound.listeners),
-    route: new Map(outbound.routes),
+    route: outbound.routes,
     names: nameTables(mesh, node.namespace),
   };
   put(parts.cluster, blackHole, passthrough);
