@@ -430,7 +430,8 @@ export class Cluster {
     try {
       const { name, proxy, wanted } = pod.parts;
       const role = gatewayRole(wanted);
-      if (role && this.parts.loopback) return this.parts.loopback.ports.get(gatewayPortName(this.parts.index, role, port));
+      if (role && this.parts.loopback)
+        return this.parts.loopback.ports.get(gatewayPortName(this.parts.index, role, port));
       return this.#ports.get(proxy ? `${name}/in/${port}` : `${name}/app/${port}`);
     } catch {
       return port; // Not declared by any container, so nothing of the lab's listens there.

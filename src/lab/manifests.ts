@@ -213,7 +213,12 @@ export class Manifests {
   /** The copy keeps every line where it is, so places in it are places in the original; unless objects are rewritten. */
   #copyOf(text: string, file: string, good: boolean): string {
     const { rewrite } = this.#options;
-    const body = rewrite && good ? plainObjects(text).map((object) => JSON.stringify(rewrite(object))).join("\n---\n") : text;
+    const body =
+      rewrite && good
+        ? plainObjects(text)
+            .map((object) => JSON.stringify(rewrite(object)))
+            .join("\n---\n")
+        : text;
     return `${body}${body.endsWith("\n") ? "" : "\n"}# Copied from ${file}\n`;
   }
 
