@@ -157,8 +157,10 @@ export function startAdsClient(deps: AdsClientDeps, scope: Scope): AdsClient {
     state.set({ phase: "stopped" });
   }
 
-  const running = run();
+  // The connections of `run` are opened after this, so closing cuts them before it waits for their end.
+  let running = Promise.resolve();
   scope.defer(() => running);
+  running = run();
   return {
     state,
     holds: held,

@@ -133,6 +133,17 @@ const content = (version = "1") =>
   });
 
 describe("our client at our server", () => {
+  test("stops when it is told to, while its server goes on", async () => {
+    const elsewhere = new Scope();
+    const { ads, target } = await serve(new Cell(content()), { within: elsewhere });
+    const { client, running } = startProxy(target);
+    await until(running, (now) => now.size === 5);
+    await scope.close();
+    expect(client.state.value).toEqual({ phase: "stopped" });
+    await expect.poll(() => ads.connections()).toEqual([]);
+    await elsewhere.close();
+  });
+
   test("gets everything in an order in which nothing points at what is not there, then only changes", async () => {
     const snapshot = new Cell(content());
     const { ads, target } = await serve(snapshot);

@@ -10,7 +10,7 @@ import {
   jwtVerify,
   SignJWT,
 } from "jose";
-import { type Clock, explain, Failure } from "../base/index.ts";
+import { type Clock, explain, Failure, within } from "../base/index.ts";
 
 /** For whom a join token is meant: this CA. A token for another service opens nothing here. */
 export const tokenAudience = "istio-ca";
@@ -218,7 +218,11 @@ export async function startTokenVerifier(deps: {
     const text = await readFile(keysFile, "utf8").catch((cause: unknown) => {
       throw new Failure("ca/token-keys", `"${keysFile}" cannot be read: ${explain(cause)}`, { cause });
     });
-    return { text, verifier: createTokenVerifier({ ...deps, keys: decodeTokenKeys(text) }) };
+    try {
+      return { text, verifier: createTokenVerifier({ ...deps, keys: decodeTokenKeys(text) }) };
+    } catch (caught) {
+      throw within(`"${keysFile}"`, caught);
+    }
   };
   let known = await read();
   let readAt = clock.monotonic();

@@ -84,7 +84,11 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
   const tokens =
     config.tokenKeysFile === undefined
       ? undefined
-      : await startTokenVerifier({ keysFile: config.tokenKeysFile, clock });
+      : await startTokenVerifier({
+          keysFile: config.tokenKeysFile,
+          clock,
+          onProblem: (err) => log.warn({ err }, "new keys for tokens not taken, the last good ones stay"),
+        });
   const callers = createCallers({ trustDomain: settings.trustDomain, clock, tokens });
 
   const store = new ResourceStore();
