@@ -1,15 +1,11 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { create, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { silentLogger } from "../../base/index.ts";
 import { Cluster_DiscoveryType, ClusterSchema } from "../../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
 import { typeUrls } from "../../proto/index.ts";
 import { FakeClock } from "../../testing/index.ts";
 import type { Ip } from "../../values/index.ts";
-import { snapshotFor } from "../../xds/index.ts";
-import { meshOf, nodeOf } from "../../xds/testdata/sample.ts";
 import {
   edsCluster,
   endpoints,
@@ -203,30 +199,4 @@ test("whatever the bytes, a refusal or a value comes back and nothing is thrown"
     ),
     { numRuns: 400 },
   );
-});
-
-describe("every snapshot that the compiler makes for its examples is taken without a refusal", () => {
-  const root = join(import.meta.dirname, "../../xds/testdata");
-  for (const name of readdirSync(root)) {
-    const dir = join(root, name);
-    if (!existsSync(join(dir, "in.yaml"))) continue;
-    const { settings = {}, ...proxies } = JSON.parse(readFileSync(join(dir, "proxies.json"), "utf8")) as {
-      settings?: object;
-    } & Record<string, { id: string; metadata?: never }>;
-    const mesh = meshOf(readFileSync(join(dir, "in.yaml"), "utf8"), settings);
-    for (const [proxy, { id, metadata }] of Object.entries(proxies)) {
-      const node = nodeOf(id, metadata);
-      // A client without a proxy gets listeners of another kind.
-      if (JSON.stringify(node).includes('"grpc"')) continue;
-      test(`${name}: ${proxy}`, () => {
-        const { store } = newStore();
-        for (const [type, resources] of snapshotFor(mesh, node))
-          expect(store.apply(type, [...resources.values()], [])).toEqual([]);
-        const { active, wanted } = store;
-        expect([...wanted.value.routes].filter((route) => !active.value.routes.has(route))).toEqual([]);
-        expect([...wanted.value.endpoints].filter((each) => !active.value.endpoints.has(each))).toEqual([]);
-        store.stop();
-      });
-    }
-  }
 });
