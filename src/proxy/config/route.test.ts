@@ -15,12 +15,14 @@ const refusals = (given: Given) => {
   return formatRefusals(place.refusals);
 };
 const match = { pathSpecifier: { case: "prefix", value: "/" } } as const;
-const forward = (value: object) =>
-  ({
-    match,
-    action: { case: "route", value: { clusterSpecifier: { case: "cluster", value: "c" }, ...value } },
-  }) as RouteGiven;
-const of = (...routes: RouteGiven[]): Given => ({ name: "t", virtualHosts: [{ name: "h", domains: ["*"], routes }] });
+const forward = (value: object) => ({
+  match,
+  action: { case: "route", value: { clusterSpecifier: { case: "cluster", value: "c" }, ...value } },
+});
+const of = (...routes: object[]): Given => ({
+  name: "t",
+  virtualHosts: [{ name: "h", domains: ["*"], routes: routes as RouteGiven[] }],
+});
 
 const rows: ReadonlyArray<readonly [it: string, given: Given, expected: string]> = [
   ["a route without an action", of({ match }), "virtual_hosts[0].routes[0]: has no route, redirect or direct_response"],
