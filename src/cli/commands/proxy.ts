@@ -146,8 +146,10 @@ function parsePorts(text: string): Readonly<Record<string, number>> {
   } catch (cause) {
     throw new Failure("input/ports", `--app-ports: not JSON: ${(cause as Error).message}`, { cause });
   }
-  const entries = typeof ports === "object" && ports !== null ? Object.entries(ports) : [];
-  if (entries.length === 0 || entries.some(([from, to]) => !isPortNumber(Number(from)) || !isPortNumber(to))) {
+  // An empty object is fine: an application need not listen.
+  const entries =
+    typeof ports === "object" && ports !== null && !Array.isArray(ports) ? Object.entries(ports) : undefined;
+  if (!entries || entries.some(([from, to]) => !isPortNumber(Number(from)) || !isPortNumber(to))) {
     throw new Failure("input/ports", `--app-ports: "${text}" is no object of listening port to application port`);
   }
   return ports as Readonly<Record<string, number>>;
