@@ -4,6 +4,7 @@ import { type Clock, explain, type Logger, type Timer } from "../base/index.ts";
 import type { Container } from "../resources/index.ts";
 import { askAdmin } from "./admin-client.ts";
 import { proxyUid } from "./capture.ts";
+import { packageFile } from "./enclosure.ts";
 import { lastLines } from "./follow.ts";
 import { imageCommand } from "./images.ts";
 import type { PodNetwork } from "./network.ts";
@@ -270,17 +271,10 @@ export class LabPod {
     if (probe.httpGet) {
       const { scheme, port, path } = probe.httpGet;
       const url = `${scheme.toLowerCase()}://127.0.0.1:${number(port)}${path.startsWith("/") ? path : `/${path}`}`;
-      const script =
-        "const r = await fetch(process.argv[1], { redirect: 'manual', signal: AbortSignal.timeout(Number(process.argv[2])) });" +
-        "if (r.status >= 400) { console.error('status ' + r.status); process.exit(1); } process.exit(0);";
-      return [process.execPath, "--input-type=module", "-e", script, url, String(probe.timeoutSeconds * 1000)];
+      return probeLine("http", url, probe.timeoutSeconds);
     }
     const port = probe.tcpSocket?.port ?? probe.grpc?.port;
-    if (port === undefined) return undefined;
-    const script =
-      "require('node:net').connect(Number(process.argv[1]), '127.0.0.1').on('connect', () => process.exit(0))" +
-      ".on('error', (e) => { console.error(e.message); process.exit(1); });";
-    return [process.execPath, "-e", script, String(number(port))];
+    return port === undefined ? undefined : probeLine("tcp", String(number(port)), probe.timeoutSeconds);
   }
 
   /** Callers are told first; then everything of it is asked to end, and has until its grace is over. */
@@ -306,3 +300,8 @@ export class LabPod {
 /** How long callers have to hear that a pod is going, before it goes. */
 const tellMs = 500;
 const longestGraceMs = 30_000;
+
+/** One look at an application from within its pod. */
+function probeLine(kind: "http" | "tcp", target: string, timeoutSeconds: number): readonly string[] {
+  return [process.execPath, packageFile("lab", "probe-main.js"), kind, target, String(timeoutSeconds * 1000)];
+}

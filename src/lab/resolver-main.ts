@@ -3,6 +3,7 @@
 import { createSocket } from "node:dgram";
 import { readFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { systemClock } from "../base/index.ts";
 import { answerQuery } from "./resolver.ts";
 
 const [listen = "", table = ""] = process.argv.slice(2);
@@ -20,7 +21,8 @@ udp.bind(port, host);
 
 createServer((socket) => {
   let pending = Buffer.alloc(0);
-  socket.setTimeout(10_000, () => socket.destroy());
+  const patience = systemClock.after(10_000, () => socket.destroy());
+  socket.on("close", () => patience.cancel());
   socket.on("error", () => socket.destroy());
   socket.on("data", (chunk: Buffer) => {
     pending = Buffer.concat([pending, chunk]);
