@@ -206,3 +206,21 @@ test("a client of another root, one without certificate and plaintext do not rea
   expect(text).toMatch(/refused_total\{listener="in",reason="tls"\} 1/);
   expect(text).toMatch(/refused_total\{listener="in",reason="filter_chain_not_found"\} 1/);
 });
+
+for (const side of ["the server", "the client"] as const)
+  test(`when ${side} stops trusting a root, a caller that was let in before is not let in by its old session`, async () => {
+    const [root, other] = [await TestRoot.make(), await TestRoot.make("other")];
+    const { serving, calling } = await pair(root);
+    const ask = async () => {
+      const socket = await dial(calling.at("tcp"));
+      socket.end("hello");
+      return (await readAll(socket)).text;
+    };
+    // Twice, so that the second connection takes up the session of the first.
+    expect([await ask(), await ask()]).toEqual(["hello", "hello"]);
+    const { secrets } = side === "the server" ? serving : calling;
+    secrets.set(new Map([...secrets.value, ["ROOTCA", other.trust]]));
+    expect(await ask()).toBe("");
+    secrets.set(new Map([...secrets.value, ["ROOTCA", root.trust]]));
+    expect(await ask()).toBe("hello");
+  });
