@@ -3,6 +3,7 @@ import { generateKeyPairSync, sign } from "node:crypto";
 import { Cell, systemClock } from "../src/base/index.ts";
 import { Authority, checkCacerts, createIntermediate, createRoot, encodeCsr, makeKeyPair } from "../src/ca/index.ts";
 import { parseSpiffeId } from "../src/values/index.ts";
+import { missing } from "./machine.ts";
 
 /** One line of the result: what was done, how often in a second, and at what cost. */
 export interface CertificateRate {
@@ -81,4 +82,10 @@ export function printCertificates(rates: readonly CertificateRate[]): string {
       return `${what.padEnd(32)} ${perSecond.toFixed(0).padStart(8)}/s ${cpuMicros.toFixed(1).padStart(8)} µs CPU   a certificate costs ${ratio} of it`;
     })
     .join("\n");
+}
+
+export async function run(print: (line: string) => void): Promise<void> {
+  const rates = benchCertificates({ seconds: 2 });
+  if (!rates.some(({ what }) => what.startsWith("openssl"))) missing(print, "openssl speed", "there is no openssl");
+  print(printCertificates(rates));
 }

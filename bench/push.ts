@@ -5,6 +5,7 @@ import { createAdsServer, startAdsClient, startGrpcServer } from "../src/ads/ind
 import { Cell, Metrics, Scope, silentLogger, systemClock } from "../src/base/index.ts";
 import { NodeSchema } from "../src/proto/gen/envoy/config/core/v3/base_pb.js";
 import { type Snapshot, typeUrls, type Versioned } from "../src/proto/index.ts";
+import { adopt } from "./machine.ts";
 
 // One change to N connected proxies that run 1,000 clusters each: how long until the last has acknowledged it, how many
 // bytes crossed, and how much CPU the server spent on it. The proxies are another process, so that their CPU is not
@@ -67,7 +68,7 @@ async function measure(proxies: number, print: (line: string) => void): Promise<
       });
       act();
     });
-  const run = async (act: () => void) => {
+  const timed = async (act: () => void) => {
     const cpu = process.cpuUsage();
     const began = systemClock.monotonic();
     const bytes = await everyone(act);
@@ -75,11 +76,11 @@ async function measure(proxies: number, print: (line: string) => void): Promise<
     return { ms: systemClock.monotonic() - began, bytes, cpuMs: (spent.user + spent.system) / 1_000 };
   };
   let child: ReturnType<typeof fork> | undefined;
-  const whole = await run(() => {
-    child = fork(fileURLToPath(import.meta.url), ["proxies", String(port), String(proxies)]);
+  const whole = await timed(() => {
+    child = adopt(fork(fileURLToPath(import.meta.url), ["proxies", String(port), String(proxies)]));
   });
-  const changes: Awaited<ReturnType<typeof run>>[] = [];
-  for (let round = 1; round <= rounds; round++) changes.push(await run(() => snapshot.set(snapshotOf(round))));
+  const changes: Awaited<ReturnType<typeof timed>>[] = [];
+  for (let round = 1; round <= rounds; round++) changes.push(await timed(() => snapshot.set(snapshotOf(round))));
   const median = (of: (one: (typeof changes)[number]) => number) => changes.map(of).sort((a, b) => a - b)[rounds >> 1]!;
   print(
     [
@@ -94,7 +95,7 @@ async function measure(proxies: number, print: (line: string) => void): Promise<
 }
 
 /** Prints a line for each number of proxies. Takes a few seconds. */
-export async function benchPush(print: (line: string) => void): Promise<void> {
+export async function run(print: (line: string) => void): Promise<void> {
   for (const proxies of [1, 10, 50]) await measure(proxies, print);
 }
 
