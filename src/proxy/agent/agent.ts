@@ -1,8 +1,9 @@
-import { startAdsClient } from "../../ads/index.ts";
+import { type AdsClient, startAdsClient } from "../../ads/index.ts";
 import {
   type AdminAddress,
   Cell,
   type Clock,
+  explain,
   type Logger,
   type Metrics,
   type Scope,
@@ -51,20 +52,9 @@ export async function startAgent(
   const store = new ConfigStore({ clock, log });
   const identity = await startIdentity(config.identity, deps, scope);
   const told = new Cell<ReadonlySet<TypeUrl>>(new Set());
+  let discovery: AdsClient | undefined;
 
-  const proxy = await startProxy(
-    {
-      clock,
-      random,
-      log,
-      metrics,
-      store,
-      secrets: identity.secrets,
-      resolve: nameResolver({ names, servers: config.dns?.forwardTo ?? [] }),
-      originalDestination,
-    },
-    scope,
-  );
+  // Before the proxy, so that it stops after it: a workload that finishes its work still asks for names.
   if (config.dns) {
     const { listen, forwardTo } = config.dns;
     await startDnsServer(
@@ -79,9 +69,26 @@ export async function startAgent(
       scope,
     );
   }
+  const proxy = await startProxy(
+    {
+      clock,
+      random,
+      log,
+      metrics,
+      store,
+      secrets: identity.secrets,
+      resolve: nameResolver({ names, servers: config.dns?.forwardTo ?? [] }),
+      originalDestination,
+    },
+    scope,
+  );
   const ready = () => {
-    if (!identity.certificates.current.value) return "no certificate yet";
-    if (!told.value.has(typeUrls.listener)) return "no configuration yet";
+    const { current, problem } = identity.certificates;
+    if (!current.value) return because("no certificate yet", problem.value);
+    if (!told.value.has(typeUrls.listener)) {
+      const state = discovery?.state.value;
+      return because("no configuration yet", state?.phase === "waiting" ? state.failure : undefined);
+    }
     const failing = proxy.listeners().find((listener) => listener.error !== undefined);
     return failing ? `listener "${failing.name}": ${failing.error}` : undefined;
   };
@@ -129,5 +136,10 @@ export async function startAgent(
       },
       scope,
     );
+    discovery = client;
   }
+}
+
+function because(what: string, failure: unknown): string {
+  return failure === undefined ? what : `${what}: ${explain(failure)}`;
 }

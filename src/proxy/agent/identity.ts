@@ -1,7 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { type ClientSecurity, type ClientTlsMaterial, openChannel } from "../../ads/index.ts";
 import { Cell, type Clock, Failure, type Logger, type Metrics, type Scope } from "../../base/index.ts";
-import { certificateClient, startWorkloadCerts, type WorkloadCerts } from "../../ca/index.ts";
+import {
+  certificateClient,
+  decodeTrustBundle,
+  type FetchCertificate,
+  startWorkloadCerts,
+  type WorkloadCerts,
+} from "../../ca/index.ts";
 import type { SpiffeId } from "../../values/index.ts";
 import { certificateSecret, type Secrets, trustSecret } from "../config/secret.ts";
 
@@ -33,19 +39,28 @@ export async function startIdentity(
   scope: Scope,
 ): Promise<Identity> {
   const { discovery, serverName, rootCertFile, tokenFile, clusterId, expected } = config;
-  const rootsPem = await readFile(rootCertFile, "utf8").catch((cause: Error) => {
-    throw new Failure(
-      "agent/root-cert",
-      `cannot read the mesh's root certificate "${rootCertFile}": ${cause.message}`,
-      { cause },
-    );
-  });
+  const rootsPem = await readRoots(rootCertFile);
   const material = new Cell<ClientTlsMaterial>({ rootsPem });
   const security: ClientSecurity = { kind: "tls", material, expect: { kind: "dns", name: serverName } };
-  const channel = openChannel({ target: discovery, security }, scope);
+  // A connection for each request: it shows the certificate of then, which the first one could not, and none idles for
+  // the hours in between. With a certificate that is believed the token does not count, so it may be gone by then.
+  const fetch: FetchCertificate = async (csr, options) => {
+    const own = scope.child();
+    const channel = openChannel({ target: discovery, security }, own);
+    const common = { channel, clock: deps.clock, clusterId };
+    try {
+      return await certificateClient({ ...common, tokenFile })(csr, options);
+    } catch (caught) {
+      const held = "certChainPem" in material.value;
+      if (!(held && caught instanceof Failure && caught.code === "ca/token-unreadable")) throw caught;
+      return await certificateClient(common)(csr, options);
+    } finally {
+      await own.close();
+    }
+  };
   const certificates = startWorkloadCerts(
     {
-      fetch: certificateClient({ channel, clock: deps.clock, tokenFile, clusterId }),
+      fetch,
       ...deps,
       ...(expected === undefined ? {} : { expected }),
     },
@@ -65,4 +80,23 @@ export async function startIdentity(
     }),
   );
   return { certificates, security, secrets };
+}
+
+async function readRoots(file: string): Promise<string> {
+  const where = `the mesh's root certificate "${file}"`;
+  const pem = await readFile(file, "utf8").catch((cause: Error) => {
+    throw new Failure("agent/root-cert", `cannot read ${where}: ${cause.message}`, {
+      cause,
+      hint: "it is the root-cert.pem of the control plane's CA files",
+    });
+  });
+  try {
+    decodeTrustBundle(pem);
+    return pem;
+  } catch (cause) {
+    throw new Failure("agent/root-cert", `${where} is none: ${Failure.from(cause).message}`, {
+      cause,
+      hint: "it is the root-cert.pem of the control plane's CA files",
+    });
+  }
 }

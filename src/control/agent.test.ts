@@ -1,0 +1,148 @@
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { Failure, Scope } from "../base/index.ts";
+import { createRoot } from "../ca/index.ts";
+import { type AgentConfig, startAgent } from "../proxy/index.ts";
+import { parseSpiffeId } from "../values/index.ts";
+import {
+  depsOf,
+  entry,
+  type Folders,
+  folders,
+  loopback,
+  root,
+  running,
+  serverName,
+  testScope,
+  tokenFile,
+} from "./testdata/scene.ts";
+
+// A whole agent with its proxy beside a whole control plane, in this process.
+
+async function prepared() {
+  const at = folders();
+  mkdirSync(at.config);
+  writeFileSync(join(at.config, "entry.yaml"), entry({ host: "httpbin.bar.global", vip: "240.0.0.2" }));
+  writeFileSync(join(at.dir, "root-cert.pem"), root["root-cert.pem"]);
+  const token = await tokenFile(at, { namespace: "foo", serviceAccount: "sleep" });
+  return { at, token, socket: join(at.dir, "agent.sock") };
+}
+
+function agentConfig(of: {
+  readonly at: Folders;
+  readonly port: number;
+  readonly token: string;
+  readonly socket: string;
+}): AgentConfig {
+  return {
+    node: {
+      type: "sidecar",
+      ip: loopback,
+      pod: "sleep-1",
+      namespace: "foo",
+      serviceAccount: "sleep",
+      cluster: "cluster1",
+      labels: { app: "sleep" },
+      network: undefined,
+      networkView: undefined,
+      interception: "NONE",
+      appPorts: undefined,
+      explicitPort: undefined,
+      version: "0.0.0",
+    },
+    identity: {
+      discovery: `127.0.0.1:${of.port}`,
+      serverName,
+      rootCertFile: join(of.at.dir, "root-cert.pem"),
+      tokenFile: of.token,
+      clusterId: "cluster1",
+      expected: parseSpiffeId("spiffe://cluster.local/ns/foo/sa/sleep"),
+    },
+    admin: [{ path: of.socket }],
+    dns: undefined,
+  };
+}
+
+function ask(
+  socketPath: string,
+  path: string,
+): Promise<{ readonly status: number | undefined; readonly text: string }> {
+  return new Promise((resolve, reject) => {
+    const call = request({ socketPath, path }, (response) => {
+      let text = "";
+      response.setEncoding("utf8").on("data", (part: string) => {
+        text += part;
+      });
+      response.on("end", () => resolve({ status: response.statusCode, text }));
+    });
+    call.on("error", reject).end();
+  });
+}
+
+const patient = { timeout: 8_000, interval: 50 };
+
+test("an agent without its control plane is up and says why it is not ready, and is ready when that comes", async () => {
+  const { at, token, socket } = await prepared();
+  const first = await running(at);
+  const port = first.ports.secure;
+  await first.scope.close();
+  await startAgent(agentConfig({ at, port, token, socket }), depsOf(), testScope());
+  await expect
+    .poll(async () => (await ask(socket, "/ready")).text, patient)
+    .toMatch(/no certificate yet: .*ECONNREFUSED/);
+  expect((await ask(socket, "/ready")).status).toBe(503);
+  await running(at, { secure: { ip: loopback, port } });
+  await expect.poll(async () => (await ask(socket, "/ready")).status, patient).toBe(200);
+  expect(JSON.parse((await ask(socket, "/clusters")).text).map(({ name }: { name: string }) => name)).toContain(
+    "outbound|8000||httpbin.bar.global",
+  );
+});
+
+test("a first certificate comes by the token; with it the next ones come, also when the token is gone", async () => {
+  const { at, token, socket } = await prepared();
+  const plane = await running(at, { workloadCertTtlMs: 3_000 });
+  await startAgent(agentConfig({ at, port: plane.ports.secure, token, socket }), depsOf(), testScope());
+  const certificate = async () =>
+    JSON.parse((await ask(socket, "/certs")).text).certificates[0]?.serial as string | undefined;
+  await expect.poll(certificate, patient).toBeTruthy();
+  rmSync(token);
+  const seen = new Set([await certificate()]);
+  await expect
+    .poll(async () => {
+      seen.add(await certificate());
+      return seen.size;
+    }, patient)
+    .toBeGreaterThanOrEqual(3);
+  expect(JSON.parse((await ask(socket, "/certs")).text).problem).toBeNull();
+});
+
+test("a control plane of another root is not believed, and the reason is told", async () => {
+  const { at, token, socket } = await prepared();
+  writeFileSync(join(at.dir, "root-cert.pem"), createRoot({ nowMs: Date.now() })["root-cert.pem"]);
+  const plane = await running(at);
+  await startAgent(agentConfig({ at, port: plane.ports.secure, token, socket }), depsOf(), testScope());
+  await expect
+    .poll(async () => (await ask(socket, "/ready")).text, patient)
+    .toMatch(/no certificate yet: .*certificate/);
+  expect(plane.ads.connections()).toEqual([]);
+});
+
+for (const { it, content, says } of [
+  { it: "is not there", content: undefined, says: /cannot read .*root-cert\.pem.*ENOENT/ },
+  { it: "is no certificate", content: "nothing", says: /root-cert\.pem" is none: / },
+]) {
+  test(`a root certificate that ${it} is named at once`, async () => {
+    const { at, token, socket } = await prepared();
+    const file = join(at.dir, "root-cert.pem");
+    if (content === undefined) rmSync(file);
+    else writeFileSync(file, content);
+    const scope = new Scope();
+    const caught = await startAgent(agentConfig({ at, port: 1, token, socket }), depsOf(), scope).catch((err) => err);
+    await scope.close();
+    expect(caught).toBeInstanceOf(Failure);
+    expect((caught as Failure).code).toBe("agent/root-cert");
+    expect((caught as Failure).message).toMatch(says);
+  });
+}
