@@ -767,18 +767,14 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
       this.#cut("UC", `upstream_reset_after_response_started{${kind}}`, failure);
       return;
     }
-    const stale = kind !== "protocol" && this.#connection?.reused === true && this.#tryTimeoutFree(failure);
+    // A stream that was reset is an answer of a kind; a connection that is gone was idle for too long, most likely.
+    const stale = this.#connection?.reused === true && failure.code === "upstream/connection-lost";
     this.#attemptEnded({ kind: "reset", how: kind, stale }, "gateway-error", {
       status: kind === "protocol" ? 502 : 503,
       flag: kind === "protocol" ? "UPE" : kind === "refused" ? "UR" : "UC",
       details: `upstream_reset_before_response_started{${kind === "protocol" ? "protocol_error" : "connection_termination"}}`,
       message: failure.message,
     });
-  }
-
-  /** A connection that ended before any byte of an answer. */
-  #tryTimeoutFree(failure: Failure): boolean {
-    return failure.message.endsWith("before any response");
   }
 
   // ---- answers

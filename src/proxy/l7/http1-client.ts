@@ -297,7 +297,11 @@ export class Http1ClientConnection implements ClientConnection, UpstreamStream {
       const when = this.#responseBytes ? "before the response was whole" : "before any response";
       this.#fail(
         "reset",
-        new Failure("upstream/reset", `${said} ${when}`, this.#lastError ? { cause: this.#lastError } : {}),
+        new Failure(
+          this.#responseBytes ? "upstream/reset" : "upstream/connection-lost",
+          `${said} ${when}`,
+          this.#lastError ? { cause: this.#lastError } : {},
+        ),
       );
     }
     this.#state = "closed";

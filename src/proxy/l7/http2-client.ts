@@ -157,6 +157,7 @@ class Http2ClientStream implements UpstreamStream {
   #ended = false;
   #trailers: Headers | undefined;
   #outgoing: Headers | undefined;
+  #code = "upstream/reset";
 
   constructor(stream: ClientHttp2Stream, handler: UpstreamHandler, onClosed: () => void) {
     this.#stream = stream;
@@ -205,6 +206,8 @@ class Http2ClientStream implements UpstreamStream {
       const code = stream.rstCode ?? 0;
       const refused = code === constants.NGHTTP2_REFUSED_STREAM;
       const when = this.#answered ? "before the response was whole" : "before any response";
+      const lost = !this.#answered && (stream.session === undefined || stream.session.destroyed);
+      if (lost) this.#code = "upstream/connection-lost";
       this.#fail(refused ? "refused" : "reset", `${why?.message ?? `the stream was closed with code ${code}`} ${when}`);
     });
   }
@@ -236,7 +239,7 @@ class Http2ClientStream implements UpstreamStream {
     const handler = this.#handler;
     this.#handler = undefined;
     if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_CANCEL);
-    handler?.onUpstreamReset(kind, new Failure("upstream/reset", message));
+    handler?.onUpstreamReset(kind, new Failure(this.#code, message));
   }
 }
 
