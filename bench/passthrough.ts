@@ -1,7 +1,5 @@
-import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Cell, Metrics, Scope, silentLogger, systemClock } from "../src/base/index.ts";
@@ -9,6 +7,19 @@ import { typeUrls } from "../src/proto/index.ts";
 import { ConfigStore, type Secrets, startProxy } from "../src/proxy/index.ts";
 import { inspectors, listener, staticCluster, tcpProxy } from "../src/proxy/testdata/resources.ts";
 import type { Ip } from "../src/values/index.ts";
+import {
+  asLoad,
+  eventually,
+  freePorts,
+  missing,
+  needProgram,
+  newestNode,
+  type Program,
+  placement,
+  scratchDir,
+  startProgram,
+} from "./machine.ts";
+import { interleave, median, megabytes, short, table } from "./report.ts";
 
 /*
  * TLS passed on by its server name, unopened: the embedded proxy and HAProxy in TCP mode with req.ssl_sni, one worker
@@ -16,21 +27,44 @@ import type { Ip } from "../src/values/index.ts";
  * Rounds are interleaved, so that a busy machine is busy for both.
  */
 
-const seconds = Number(process.env["BENCH_SECONDS"] ?? 1);
+const seconds = Number(process.env["BENCH_SECONDS"] ?? 2);
 const rounds = 3;
 const parallel = 16;
 const bulkBytes = 256 * 1024 * 1024;
-const ticksPerSecond = 100;
 const name = "outbound_.8000_._.httpbin.bar.global";
 
+interface Subject {
+  readonly what: string;
+  readonly port: number;
+  readonly program: Program;
+}
+
 export async function run(print: (line: string) => void): Promise<void> {
-  const dir = mkdtempSync(join(tmpdir(), "isthmus-bench-"));
-  const children: ChildProcess[] = [];
+  const haproxy = needProgram("haproxy", { print });
+  if (!haproxy) missing(print, "HAProxy", "it is not installed");
+  const newest = newestNode();
+  const dir = scratchDir();
+  const running: Program[] = [];
+  const started = (place: "measured" | "load", ...argv: string[]) => {
+    const program = startProgram(place, argv, { stdio: ["pipe", "ignore", "pipe"] });
+    running.push(program);
+    return program;
+  };
+  const self = fileURLToPath(import.meta.url);
+  const release = asLoad();
   try {
-    const [back, ours, theirs] = [await freePort(), await freePort(), await freePort()] as const;
-    writeFileSync(
-      join(dir, "haproxy.cfg"),
-      `global
+    const [back, ours, oursNewest, theirs] = await freePorts(4);
+    started("load", process.execPath, self, "back", String(back));
+    const proxy = (node: string, port: number) => started("measured", node, self, "proxy", String(port), String(back));
+    const subjects: Subject[] = [{ what: "isthmus", port: ours, program: proxy(process.execPath, ours) }];
+    if (newest) {
+      const program = proxy(newest.program, oursNewest);
+      subjects.push({ what: `isthmus, Node ${newest.version}`, port: oursNewest, program });
+    }
+    if (haproxy) {
+      writeFileSync(
+        join(dir, "haproxy.cfg"),
+        `global
   nbthread 1
 defaults
   mode tcp
@@ -45,52 +79,68 @@ frontend sni
 backend app
   server one 127.0.0.1:${back}
 `,
-    );
-    const child = (...args: string[]) => {
-      const made = spawn(process.execPath, [fileURLToPath(import.meta.url), ...args], {
-        stdio: ["pipe", "inherit", "inherit"],
-      });
-      children.push(made);
-      return made;
-    };
-    child("back", String(back));
-    const isthmus = child("proxy", String(ours), String(back));
-    const haproxy = spawn("haproxy", ["-db", "-q", "-f", join(dir, "haproxy.cfg")], { stdio: "inherit" });
-    children.push(haproxy);
-    for (const port of [back, ours, theirs]) await reachable(port);
-    const peers = [
-      { what: "isthmus", port: ours, pid: isthmus.pid!, connections: 0, time: 0, cpu: 0, bulkTime: 0, bulkCpu: 0 },
-      { what: "haproxy", port: theirs, pid: haproxy.pid!, connections: 0, time: 0, cpu: 0, bulkTime: 0, bulkCpu: 0 },
-    ];
-    for (const peer of peers) await shortConnections(peer.port, 300);
-    for (let round = 0; round < rounds; round++)
-      for (const peer of peers) {
-        let before = cpuSeconds(peer.pid);
-        const begun = performance.now();
-        peer.connections += await shortConnections(peer.port, seconds * 1000);
-        peer.time += performance.now() - begun;
-        peer.cpu += cpuSeconds(peer.pid) - before;
-        before = cpuSeconds(peer.pid);
-        const bulkBegun = performance.now();
-        await bulk(peer.port);
-        peer.bulkTime += performance.now() - bulkBegun;
-        peer.bulkCpu += cpuSeconds(peer.pid) - before;
-      }
-    for (const peer of peers) {
-      const perSecond = peer.connections / (peer.time / 1000);
-      const megabytes = (rounds * bulkBytes) / 1e6;
-      print(
-        `${peer.what.padEnd(8)} ${perSecond.toFixed(0).padStart(6)} connections/s  ${((peer.cpu * 1e6) / peer.connections).toFixed(0).padStart(4)} µs CPU each   ${(megabytes / (peer.bulkTime / 1000)).toFixed(0).padStart(6)} MB/s  ${((peer.bulkCpu * 1e6) / megabytes).toFixed(0).padStart(4)} µs CPU per MB`,
       );
+      const program = started("measured", haproxy, "-db", "-f", join(dir, "haproxy.cfg"));
+      subjects.push({ what: "HAProxy", port: theirs, program });
     }
-    const [a, b] = peers as [(typeof peers)[0], (typeof peers)[0]];
-    print(
-      `isthmus / haproxy: CPU per connection ${(a.cpu / a.connections / (b.cpu / b.connections)).toFixed(2)}, CPU per byte ${(a.bulkCpu / b.bulkCpu).toFixed(2)}, connections/s ${(a.connections / a.time / (b.connections / b.time)).toFixed(2)}, bytes/s ${(b.bulkTime / a.bulkTime).toFixed(2)}`,
-    );
+    for (const { what, port } of subjects) await eventually(`${what} does not answer`, () => once(port));
+    for (const { port } of subjects) await shortConnections(port, 1_500);
+    print(`TLS passed on by its server name; ${placement()}`);
+    const results = await interleave(subjects, rounds, ({ port, program }) => measure(port, program));
+    const all = subjects.map((subject) => {
+      const list = results.get(subject)!;
+      const middle = (of: (one: (typeof list)[number]) => number) => median(list.map(of));
+      return {
+        what: subject.what,
+        perSecond: middle((one) => one.perSecond),
+        cpuEach: middle((one) => one.cpuEach),
+        busy: middle((one) => one.busy),
+        mbPerSecond: middle((one) => one.mbPerSecond),
+        cpuPerMb: middle((one) => one.cpuPerMb),
+        memory: megabytes(subject.program.rssBytes()),
+      };
+    });
+    table(print, [
+      ["", "connections/s", "CPU-µs/connection", "busy", "MB/s", "CPU-µs/MB", "memory MB"],
+      ...all.map(({ what, perSecond, cpuEach, busy, mbPerSecond, cpuPerMb, memory }) => [
+        what,
+        perSecond.toFixed(0),
+        short(cpuEach),
+        `${(busy * 100).toFixed(0)} %`,
+        mbPerSecond.toFixed(0),
+        short(cpuPerMb),
+        memory,
+      ]),
+    ]);
+    print('"busy" is the share of its core: where it is below 100 %, the load was all that could be made');
+    const [own, other] = [all[0]!, all.find(({ what }) => what === "HAProxy")];
+    if (other)
+      print(
+        `isthmus / HAProxy: CPU per connection ${short(own.cpuEach / other.cpuEach)}, CPU per byte ${short(own.cpuPerMb / other.cpuPerMb)}, connections/s ${short(own.perSecond / other.perSecond)}, bytes/s ${short(own.mbPerSecond / other.mbPerSecond)}`,
+      );
   } finally {
-    for (const each of children) each.kill("SIGKILL");
-    rmSync(dir, { recursive: true, force: true });
+    release();
+    await Promise.all(running.map((program) => program.stop()));
   }
+}
+
+async function measure(port: number, program: Program) {
+  const cpu = program.cpuMicros();
+  const begun = performance.now();
+  const connections = await shortConnections(port, seconds * 1000);
+  const tookMs = performance.now() - begun;
+  const spent = program.cpuMicros() - cpu;
+  const bulkCpu = program.cpuMicros();
+  const bulkBegun = performance.now();
+  await bulk(port);
+  const bulkMs = performance.now() - bulkBegun;
+  return {
+    perSecond: (connections / tookMs) * 1000,
+    cpuEach: spent / connections,
+    busy: spent / 1000 / tookMs,
+    mbPerSecond: bulkBytes / 1e3 / bulkMs,
+    cpuPerMb: (program.cpuMicros() - bulkCpu) / (bulkBytes / 1e6),
+  };
 }
 
 /** A ClientHello with one server name, as a TLS 1.3 client might send it, padded to the usual size. */
@@ -213,37 +263,6 @@ async function child(kind: string, ports: readonly number[]): Promise<void> {
     },
     new Scope(),
   );
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
-
-async function reachable(port: number): Promise<void> {
-  for (let i = 0; i < 100; i++) {
-    const ok = await new Promise<boolean>((resolve) => {
-      const socket = connect(port, "127.0.0.1", () => {
-        socket.destroy();
-        resolve(true);
-      }).once("error", () => resolve(false));
-    });
-    if (ok) return;
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
-  throw new Error(`nothing listens on port ${port}`);
-}
-
-/** User and system time of a process in seconds. */
-function cpuSeconds(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-    .replace(/^.*\) /, "")
-    .split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url) && process.argv[2])
