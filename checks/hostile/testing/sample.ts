@@ -57,6 +57,11 @@ spec:
     route: [{ destination: { host: admin, port: { number: 8000 } } }]
   - route: [{ destination: { host: echo, port: { number: 8000 } } }]
 ---
+apiVersion: networking.istio.io/v1beta1
+kind: DestinationRule
+metadata: { name: quick-to-forget, namespace: bar }
+spec: { host: echo, trafficPolicy: { connectionPool: { http: { idleTimeout: 1s } } } }
+---
 apiVersion: v1
 kind: Service
 metadata: { name: echo, namespace: bar }

@@ -57,7 +57,7 @@ function meshOf(yaml: string) {
 
 await runUntilSignalled({ log, drainMs: orders.drainMs }, async (scope) => {
   const mesh = meshOf(orders.yaml);
-  const running = [];
+  const running: EmbeddedProxy[] = [];
   for (const { name, id, metadata, chain, key, explicit } of orders.proxies) {
     const read = readNode(create(NodeSchema, { id, metadata }));
     if (!read.ok) throw new Error(read.reason);
@@ -76,7 +76,7 @@ await runUntilSignalled({ log, drainMs: orders.drainMs }, async (scope) => {
         log: log.child({ proxy: name }),
         metrics,
         store,
-        secrets: new Cell(
+        secrets: new Cell<Secrets>(
           new Map([
             ["default", certificateSecret(chain, key)],
             ["ROOTCA", trustSecret(orders.trust)],
