@@ -184,12 +184,12 @@ function restore(raw: Socket, { config }: RunningListener, deps: InboundDeps): S
   return deps.originalDestination?.(raw);
 }
 
-function ownAddress(raw: Socket): SocketAddress | undefined {
+export function ownAddress(raw: Socket): SocketAddress | undefined {
   const ip = plainIp(raw.localAddress);
   return ip && raw.localPort !== undefined ? { ip, port: raw.localPort } : undefined;
 }
 
-function remoteAddress(raw: Socket): SocketAddress | undefined {
+export function remoteAddress(raw: Socket): SocketAddress | undefined {
   const ip: Ip | undefined = plainIp(raw.remoteAddress);
   return ip && raw.remotePort !== undefined ? { ip, port: raw.remotePort } : undefined;
 }

@@ -2,17 +2,15 @@ import { setMaxListeners } from "node:events";
 import type { Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import { type Cell, type Clock, type Logger, type Metrics, Scope } from "../base/index.ts";
-import { formatSocketAddress, type Ip, parseIp, type SocketAddress } from "../values/index.ts";
-import type { HttpManager } from "./config/http-manager.ts";
+import { formatSocketAddress, type SocketAddress } from "../values/index.ts";
 import type { Secrets } from "./config/secret.ts";
 import type { ConfigStore, ProxyConfig } from "./config/store.ts";
-import { handle, type InboundDeps, serveFrom } from "./inbound.ts";
+import { type ExplicitDeps, isExplicit, type ResolveDestination, serveExplicit } from "./explicit-listener.ts";
+import { handle, type InboundDeps } from "./inbound.ts";
 import { AccessLogs } from "./l4/access-log-file.ts";
 import type { Connection } from "./l4/connection.ts";
-import { openExplicit, type Prepared, type Wish } from "./l4/explicit.ts";
 import type { OriginalDestination } from "./l4/original-dst.ts";
 import { proxyTcp } from "./l4/tcp-proxy.ts";
-import { findVirtual } from "./l4/virtual.ts";
 import { serveHttp, startHttpProxy } from "./l7/serve-http.ts";
 import { chainsOf, follow, type RunningChain, type RunningListener, virtualListeners } from "./listener.ts";
 import { proxyMetrics } from "./proxy-metrics.ts";
@@ -35,14 +33,8 @@ export interface ProxyDeps {
   readonly resolve: ResolveName;
   /** Absent where nothing is captured: then only what a connection's own address says counts. */
   readonly originalDestination?: OriginalDestination | undefined;
-  /** A port for applications that know their proxy: HTTP (CONNECT and whole URLs) and SOCKS 5, mapped to the outbound listeners. */
-  readonly explicit?:
-    | {
-        readonly address: SocketAddress;
-        /** The addresses of a name as the workload sees it, the mesh's own names included. Throws or is empty when there are none. */
-        readonly resolveName: (host: string) => Promise<readonly Ip[]>;
-      }
-    | undefined;
+  /** For listeners whose callers name their destination; without, every such name has no address. */
+  readonly resolveDestination?: ResolveDestination;
   /** For one bound address; what comes above is closed unseen. */
   readonly maxConnections?: number;
   /** How long connections of a chain that was removed may go on. */
@@ -52,8 +44,6 @@ export interface ProxyDeps {
 export interface EmbeddedProxy {
   /** Where a listener can be reached; empty while it is not bound. */
   addressesOf(listener: string): readonly SocketAddress[];
-  /** Where the explicit port can be reached; undefined when there is none. */
-  readonly explicitAddress: SocketAddress | undefined;
   /** Resolves when the sockets follow the configuration that was in force at the time of the call. */
   settled(): Promise<void>;
   readonly listeners: () => readonly ListenerView[];
@@ -77,8 +67,6 @@ export interface ClusterView {
   readonly endpoints: readonly EndpointView[];
 }
 
-/** Name of the explicit port among the listeners; no configured one can have it. */
-const explicitName = "(explicit proxy)";
 const defaultDrainMs = 45_000;
 const defaultMaxConnections = 100_000;
 
@@ -102,6 +90,7 @@ class RunningProxy implements EmbeddedProxy {
   readonly #logs: AccessLogs;
   readonly #sockets: Sockets;
   readonly #inbound: InboundDeps;
+  readonly #explicit: ExplicitDeps;
   readonly #scope = new Scope();
   readonly #http: ReturnType<typeof startHttpProxy>;
   readonly #stopping = new AbortController();
@@ -150,21 +139,23 @@ class RunningProxy implements EmbeddedProxy {
       serve: (connection, chain, listener) => this.#serve(connection, chain, listener),
       nextId: () => ++this.#lastId,
     };
+    this.#explicit = {
+      inbound: this.#inbound,
+      resolveDestination: deps.resolveDestination ?? (() => Promise.resolve([])),
+      http: this.#http,
+      routes: (name) => deps.store.active.value.routes.get(name),
+      accessLogOf: (manager) => this.#logs.for(manager.accessLogs),
+    };
   }
 
   start(): void {
     const { store } = this.#deps;
-    this.#bind();
     this.#follow(store.active.value);
     this.#unsubscribe = store.active.subscribe((config) => this.#follow(config));
   }
 
   addressesOf(listener: string): readonly SocketAddress[] {
     return this.#sockets.addressesOf(listener);
-  }
-
-  get explicitAddress(): SocketAddress | undefined {
-    return this.#sockets.addressesOf(explicitName)[0];
   }
 
   settled(): Promise<void> {
@@ -238,15 +229,9 @@ class RunningProxy implements EmbeddedProxy {
       if (!next.has(name)) for (const chain of chainsOf(before)) this.#retire(chain);
     this.#listeners = next;
     this.#virtual = virtualListeners(next.values());
-    this.#bind();
-  }
-
-  #bind(): void {
-    const { explicit } = this.#deps;
     const bound = [...this.#listeners.values()].flatMap(({ config: each }) =>
       each.bind ? each.addresses.map((address) => ({ address, listener: each.name })) : [],
     );
-    if (explicit) bound.push({ address: explicit.address, listener: explicitName });
     this.#following = this.#following.then(() =>
       this.#stopping.signal.aborted ? undefined : this.#sockets.follow(bound),
     );
@@ -269,8 +254,7 @@ class RunningProxy implements EmbeddedProxy {
 
   #onConnection(socket: Socket, listenerName: string): void {
     const listener = this.#listeners.get(listenerName);
-    const explicit = listenerName === explicitName;
-    if ((!listener && !explicit) || this.#stopping.signal.aborted) {
+    if (!listener || this.#stopping.signal.aborted) {
       socket.destroy();
       return;
     }
@@ -283,95 +267,13 @@ class RunningProxy implements EmbeddedProxy {
       if (this.#connections.size === 0) this.#idle?.();
     });
     const { signal } = this.#stopping;
-    const handled = listener ? handle(socket, { listener, signal }, this.#inbound) : this.#serveExplicit(socket);
+    const handled = isExplicit(listener.config)
+      ? serveExplicit(socket, { listener, signal }, this.#explicit)
+      : handle(socket, { listener, signal }, this.#inbound);
     handled.catch((caught: unknown) => {
       this.#deps.log.error({ listener: listenerName, err: caught }, "connection handling failed");
       socket.destroy();
     });
-  }
-
-  /** An application that told us where it wants to go: from there on as if it had been captured on its way. */
-  async #serveExplicit(socket: Socket): Promise<void> {
-    const { clock, log, store } = this.#deps;
-    const { signal } = this.#stopping;
-    const own = { ip: parseIp(socket.localAddress ?? ""), port: socket.localPort ?? 0 };
-    const remote = { ip: parseIp(socket.remoteAddress ?? ""), port: socket.remotePort ?? 0 };
-    if (!own.ip || !remote.ip) {
-      socket.destroy();
-      return;
-    }
-    const began = { startedMs: clock.now(), began: clock.monotonic() };
-    const opened = await openExplicit(socket, { clock, signal, prepare: (wish) => this.#prepare(wish) });
-    if (opened.kind === "closed") {
-      log.debug({ reason: opened.reason }, "explicit connection refused");
-      // What was said to it is read before the connection goes.
-      if (!socket.writableEnded) socket.destroy();
-      else socket.resume();
-      return;
-    }
-    const about = { signal, deps: this.#inbound, ...began, remote: { ...remote, ip: remote.ip } };
-    if (opened.kind === "tunnel") {
-      const destination = { ip: opened.ip, port: opened.port };
-      const first = findVirtual(this.#virtual, destination) ?? this.#catchAll();
-      if (!first) return void socket.destroy();
-      return serveFrom(socket, { ...about, first, destination, redirected: true });
-    }
-    const manager = this.#anyManager();
-    if (!manager) {
-      socket.end("HTTP/1.1 502 Bad Gateway\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
-      socket.resume();
-      return;
-    }
-    await serveHttp(
-      {
-        id: ++this.#lastId,
-        socket,
-        remote: about.remote,
-        destination: { ip: own.ip, port: own.port },
-        redirected: false,
-        listener: explicitName,
-        tls: undefined,
-        sni: undefined,
-        startedMs: began.startedMs,
-        draining: this.#stopping.signal,
-        signal: this.#stopping.signal,
-      },
-      {
-        http: this.#http,
-        manager,
-        routes: (name) => store.active.value.routes.get(name),
-        accessLog: this.#logs.for(manager.accessLogs),
-        explicit: { routeName: (_authority, port) => this.#routesOfPort(port) },
-      },
-    );
-  }
-
-  async #prepare({ host, port }: Wish): Promise<Prepared> {
-    const given = parseIp(host);
-    const ip = given ?? (await this.#deps.explicit!.resolveName(host))[0];
-    if (!ip) return { kind: "no", socksReply: 4, reason: `"${host}" has no address` };
-    if (!findVirtual(this.#virtual, { ip, port }) && !this.#catchAll())
-      return { kind: "no", socksReply: 2, reason: `no service of the mesh listens on "${host}" port ${port}` };
-    return { kind: "go", ip };
-  }
-
-  /** What takes outbound connections that no listener claims; absent where nothing may leave the mesh. */
-  #catchAll(): RunningListener | undefined {
-    return [...this.#listeners.values()].find(({ config }) => config.handOver && config.direction !== "inbound");
-  }
-
-  /** Settings for requests with whole URLs: those of any outbound HTTP chain, which are all alike. */
-  #anyManager(): HttpManager | undefined {
-    for (const { config } of this.#virtual.values())
-      for (const { terminal } of config.chains) if (terminal.kind === "http") return terminal.manager;
-    return undefined;
-  }
-
-  #routesOfPort(port: number): string | undefined {
-    const listener = findVirtual(this.#virtual, { ip: "0.0.0.0" as Ip, port });
-    for (const { terminal } of listener?.config.chains ?? [])
-      if (terminal.kind === "http" && terminal.manager.routes.kind === "rds") return terminal.manager.routes.name;
-    return undefined;
   }
 
   #serve(connection: Connection, chain: RunningChain, _listener: RunningListener): Promise<void> {

@@ -11,7 +11,7 @@ import {
 } from "../../base/index.ts";
 import { startDnsServer } from "../../dns/index.ts";
 import { type TypeUrl, typeUrls } from "../../proto/index.ts";
-import { parseHostname, type SocketAddress } from "../../values/index.ts";
+import { parseHostname, parseIp, type SocketAddress } from "../../values/index.ts";
 import { ConfigStore } from "../config/store.ts";
 import { loadOriginalDestination } from "../l4/original-dst.ts";
 import { startProxy } from "../proxy.ts";
@@ -51,6 +51,7 @@ export async function startAgent(
   const names = new Names({ suffixes, searches: config.dns?.searches ?? [] });
   const store = new ConfigStore({ clock, log });
   const identity = await startIdentity(config.identity, deps, scope);
+  const resolve = nameResolver({ names, servers: config.dns?.forwardTo ?? [] });
   const told = new Cell<ReadonlySet<TypeUrl>>(new Set());
   let discovery: AdsClient | undefined;
 
@@ -77,7 +78,11 @@ export async function startAgent(
       metrics,
       store,
       secrets: identity.secrets,
-      resolve: nameResolver({ names, servers: config.dns?.forwardTo ?? [] }),
+      resolve,
+      resolveDestination: async (host) => {
+        const ip = parseIp(host);
+        return ip ? [ip] : (await resolve(host, 4)).addresses;
+      },
       originalDestination,
     },
     scope,

@@ -23,9 +23,14 @@ async function explicitScene() {
   });
   const { proxy } = await scene(
     {
-      clusters: [staticCluster("tcp", [tcp]), staticCluster("http", [http])],
+      clusters: [staticCluster("tcp", [tcp]), staticCluster("http", [http]), staticCluster("nowhere", [])],
       routes: [routes("8000", "http")],
       listeners: [
+        listener("explicit", {
+          address: socketAddress("127.0.0.1", 0),
+          metadata: { filterMetadata: { isthmus: { explicit: true } } },
+          defaultFilterChain: { filters: [tcpProxy("nowhere")] },
+        }),
         listener("0.0.0.0_8000", {
           address: socketAddress("0.0.0.0", 8000),
           bindToPort: false,
@@ -40,16 +45,13 @@ async function explicitScene() {
       ],
     },
     {
-      explicit: {
-        address: { ip: "127.0.0.1" as Ip, port: 0 },
-        resolveName: (host) =>
-          Promise.resolve(
-            host === "echo.bar.global" ? ["240.0.0.3" as Ip] : host === "httpbin.bar.global" ? ["240.0.0.2" as Ip] : [],
-          ),
-      },
+      resolveDestination: (host) =>
+        Promise.resolve(
+          host === "echo.bar.global" ? ["240.0.0.3" as Ip] : host === "httpbin.bar.global" ? ["240.0.0.2" as Ip] : [],
+        ),
     },
   );
-  return proxy.explicitAddress!;
+  return proxy.addressesOf("explicit")[0]!;
 }
 
 const socks = (host: string, port: number) =>
