@@ -6,11 +6,19 @@ type Value = string | number | undefined;
 type Operator = (record: AccessRecord) => Value;
 
 const address = (given: SocketAddress | undefined) => given && formatSocketAddress(given);
+
+/** Many records begin in one millisecond. */
+let lastTime = { ms: Number.NaN, iso: "" };
+function isoTime(ms: number): string {
+  if (lastTime.ms !== ms) lastTime = { ms, iso: new Date(ms).toISOString() };
+  return lastTime.iso;
+}
+
 const list = (values: readonly string[] | undefined) => (values && values.length > 0 ? values.join(",") : undefined);
 
 /** Envoy's command operators without arguments. One that nothing is known for is printed as absent. */
 const operators: Readonly<Record<string, Operator>> = {
-  START_TIME: ({ startMs }) => new Date(startMs).toISOString(),
+  START_TIME: ({ startMs }) => isoTime(startMs),
   DURATION: ({ durationMs }) => Math.round(durationMs),
   BYTES_RECEIVED: ({ bytesReceived }) => bytesReceived,
   BYTES_SENT: ({ bytesSent }) => bytesSent,
@@ -104,37 +112,59 @@ export function formatter(format: AccessLogConfig["format"]): (record: AccessRec
     };
   }
   const write = jsonWriter(format.template, format.omitEmpty);
-  return (record) => `${quietControls(JSON.stringify(write(record)))}\n`;
+  return (record) => `${write(record) ?? "null"}\n`;
 }
 
-function jsonWriter(template: JsonFormat, omitEmpty: boolean): (record: AccessRecord) => unknown {
+/** Makes the JSON text of a value; undefined stands for `null`, which a field may leave out. */
+type JsonWriter = (record: AccessRecord) => string | undefined;
+
+/** All that is known beforehand is text beforehand: a line is put together, never built as an object first. */
+function jsonWriter(template: JsonFormat, omitEmpty: boolean): JsonWriter {
   if (typeof template === "string") {
     const pieces = compile(template);
     const [only] = pieces;
     // An operator alone keeps its type; within a text it is text.
-    if (pieces.length === 1 && typeof only === "function") return (record) => only(record) ?? null;
+    if (pieces.length === 1 && typeof only === "function") {
+      return (record) => {
+        const value = only(record);
+        return typeof value === "string" ? jsonText(value) : value === undefined ? undefined : JSON.stringify(value);
+      };
+    }
+    if (pieces.every((piece) => typeof piece === "string")) {
+      const fixed = jsonText(pieces.join(""));
+      return () => fixed;
+    }
+    const absent = omitEmpty ? "" : "-";
     return (record) =>
-      pieces
-        .map((piece) => (typeof piece === "string" ? piece : String(piece(record) ?? (omitEmpty ? "" : "-"))))
-        .join("");
+      jsonText(pieces.map((piece) => (typeof piece === "string" ? piece : String(piece(record) ?? absent))).join(""));
   }
   if (Array.isArray(template)) {
     const items = template.map((item: JsonFormat) => jsonWriter(item, omitEmpty));
-    return (record) => items.map((item) => item(record));
+    return (record) => `[${items.map((item) => item(record) ?? "null").join(",")}]`;
   }
   if (typeof template === "object" && template !== null) {
-    const fields = Object.entries(template).map(([key, value]) => [key, jsonWriter(value, omitEmpty)] as const);
+    const fields = Object.entries(template).map(([key, value]) => ({
+      key: `${jsonText(key)}:`,
+      write: jsonWriter(value, omitEmpty),
+    }));
     return (record) => {
-      const line: Record<string, unknown> = {};
-      for (const [key, write] of fields) {
+      let line = "";
+      for (const { key, write } of fields) {
         const value = write(record);
-        if (!(omitEmpty && value === null)) line[key] = value;
+        if (value === undefined && omitEmpty) continue;
+        line += line === "" ? `{${key}` : `,${key}`;
+        line += value ?? "null";
       }
-      return line;
+      return line === "" ? "{}" : `${line}}`;
     };
   }
-  return () => template;
+  const fixed = template === null ? undefined : JSON.stringify(template);
+  return () => fixed;
 }
+
+/** What stands in JSON as it is. */
+const plainText = /^[ !#-[\]-~]*$/;
+const jsonText = (text: string) => (plainText.test(text) ? `"${text}"` : quietControls(JSON.stringify(text)));
 
 /** JSON leaves DEL and the C1 controls as they are; a terminal obeys them. */
 const laterControls = /[\x7f-\x9f\u2028\u2029]/g;
