@@ -133,7 +133,6 @@ export const proxiesOf = (ports: Ports) => [
     name: "client",
     account: { namespace: "foo", name: "sleep" },
     id: "sidecar~127.0.0.1~sleep-1.foo~foo.svc.cluster.local",
-    explicit: ports.explicit,
     metadata: { INTERCEPTION_MODE: "NONE", EXPLICIT_PORT: String(ports.explicit) },
   },
 ];

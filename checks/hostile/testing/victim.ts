@@ -7,7 +7,7 @@ import { NodeSchema } from "../../../src/proto/gen/envoy/config/core/v3/base_pb.
 import { typeUrls } from "../../../src/proto/index.ts";
 import { ConfigStore, certificateSecret, startProxy, trustSecret } from "../../../src/proxy/index.ts";
 import { kindNames, type Resource, readResources } from "../../../src/resources/index.ts";
-import { type Ip, parseIp } from "../../../src/values/index.ts";
+import { parseIp } from "../../../src/values/index.ts";
 import { readNode, snapshotFor } from "../../../src/xds/index.ts";
 
 /*
@@ -25,7 +25,6 @@ export interface Orders {
     readonly metadata: JsonObject;
     readonly chain: string;
     readonly key: string;
-    readonly explicit?: number;
   }>;
   readonly addresses: Readonly<Record<string, string>>;
 }
@@ -58,15 +57,13 @@ function meshOf(yaml: string) {
 await runUntilSignalled({ log, drainMs: orders.drainMs }, async (scope) => {
   const mesh = meshOf(orders.yaml);
   const running: EmbeddedProxy[] = [];
-  for (const { name, id, metadata, chain, key, explicit } of orders.proxies) {
+  for (const { name, id, metadata, chain, key } of orders.proxies) {
     const read = readNode(create(NodeSchema, { id, metadata }));
     if (!read.ok) throw new Error(read.reason);
     const store = new ConfigStore({ clock: systemClock, log });
     const snapshot = snapshotFor(mesh, read.node);
     for (const type of [typeUrls.cluster, typeUrls.endpoints, typeUrls.listener, typeUrls.route]) {
-      // The explicit port is told to the proxy directly, below.
-      const wanted = [...(snapshot.get(type)?.values() ?? [])].filter((one) => one.name !== "explicit");
-      const refused = store.apply(type, wanted, []);
+      const refused = store.apply(type, [...(snapshot.get(type)?.values() ?? [])], []);
       if (refused.length > 0) throw new Error(JSON.stringify(refused, null, 2));
     }
     const proxy = await startProxy(
@@ -83,15 +80,8 @@ await runUntilSignalled({ log, drainMs: orders.drainMs }, async (scope) => {
           ]),
         ),
         resolve: () => Promise.reject(new Error("no name service here")),
-        ...(explicit === undefined
-          ? {}
-          : {
-              explicit: {
-                address: { ip: "127.0.0.1" as Ip, port: explicit },
-                resolveName: (host: string) =>
-                  Promise.resolve([parseIp(orders.addresses[host] ?? "")].filter((ip) => ip !== undefined)),
-              },
-            }),
+        resolveDestination: (host: string) =>
+          Promise.resolve([parseIp(orders.addresses[host] ?? "")].filter((ip) => ip !== undefined)),
       },
       scope,
     );
