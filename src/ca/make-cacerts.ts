@@ -130,7 +130,7 @@ export function writeCacerts(dir: string, files: CacertsFiles, options: { readon
   const there = cacertsNames.filter((name) => existsSync(join(dir, name)));
   if (there.length > 0 && !options.replace)
     throw new Failure("ca/cacerts-exists", `"${join(dir, there[0]!)}" is there already, and stays as it is`, {
-      hint: "choose another folder, or say that it may be replaced",
+      hint: "choose another folder; --replace writes over it, and the old key is gone then",
     });
   const parts: Array<readonly [string, string]> = [];
   try {

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { Failure } from "../base/index.ts";
 import { exitCodes, printFailure } from "./output.ts";
+import { strictUsage } from "./usage.ts";
 
 type LoadCommand = (done: (code: number) => void) => Promise<Command>;
 
@@ -31,28 +32,31 @@ export async function run(args: readonly string[]): Promise<number> {
     .showSuggestionAfterError()
     .showHelpAfterError("(isthmus --help lists what there is)");
   const wanted = commands.filter(([name]) => name === args[0]);
-  for (const [, load] of wanted.length > 0 ? wanted : commands) program.addCommand(inherit(await load(done)));
+  for (const [, load] of wanted.length > 0 ? wanted : commands) program.addCommand(strictUsage(await load(done)));
   try {
     await program.parseAsync([...args], { from: "user" });
     return exitCode;
   } catch (caught) {
     if (caught instanceof CommanderError) return caught.exitCode === 0 ? exitCodes.good : exitCodes.usage;
     printFailure(caught);
-    return caught instanceof Failure && caught.code.startsWith("input/") ? exitCodes.wrong : exitCodes.failed;
+    return exitCodeOf(caught);
   }
 }
 
-/** Every command, however deep, reports wrong usage by throwing, so that one place decides the exit code. */
-function inherit(command: Command): Command {
-  command.exitOverride().showSuggestionAfterError();
-  for (const inner of command.commands) inherit(inner);
-  return command;
+/** A wrong option is a matter of usage; wrong manifests and names are a verdict; all else could not be done. */
+function exitCodeOf(caught: unknown): number {
+  const { code } = Failure.from(caught);
+  if (code.startsWith("usage/")) return exitCodes.usage;
+  return code.startsWith("input/") ? exitCodes.wrong : exitCodes.failed;
 }
 
-// A reader that went away (`| head`) is no failure of ours.
+// A reader that went away (`| head`) is no failure of ours. What it did not want to read is not written elsewhere.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  if (error.code === "EPIPE") process.exit(0);
+  if (error.code === "EPIPE") process.exit(Number(process.exitCode ?? exitCodes.good));
   throw error;
+});
+process.stderr.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
 });
 
 process.exitCode = await run(process.argv.slice(2));

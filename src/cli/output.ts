@@ -1,12 +1,19 @@
 import colors from "picocolors";
-import { explain } from "../base/index.ts";
+import { explain, Failure } from "../base/index.ts";
 
 /** What a command's exit code says. Usage errors share sysexits' EX_USAGE with the rest of the field. */
 export const exitCodes = { good: 0, wrong: 1, failed: 2, usage: 64 } as const;
 
 export function printFailure(caught: unknown): void {
-  process.stderr.write(`${colors.red("isthmus:")} ${explain(caught)}\n`);
+  process.stderr.write(`${colors.red("isthmus:")} ${told(caught)}\n`);
   if (process.env["ISTHMUS_STACK"] && caught instanceof Error) process.stderr.write(`${caught.stack}\n`);
+}
+
+/** What, what to try, which code; behind a list of things each on a line of its own. */
+function told(caught: unknown): string {
+  const { message, hint, code } = Failure.from(caught);
+  if (!message.includes("\n")) return explain(caught);
+  return [message, ...(hint === undefined ? [] : [`[${hint}]`]), `(${code})`].join("\n");
 }
 
 export function printLine(line = ""): void {

@@ -24,9 +24,15 @@ export async function runUntilSignalled(
   try {
     const started = start(scope);
     const first = await Promise.race([started.then(() => undefined), signalled]);
-    if (first === undefined) log.info({ signal: await signalled }, "stopping");
+    if (first === undefined) {
+      log.info({ signal: await signalled }, "stopping");
+    } else {
+      log.info({ signal: first }, "stopping before it was up");
+      // What it still tried to start finds its scope closed; that is no news.
+      started.catch((err) => log.debug({ err }, "start cut off"));
+    }
   } catch (caught) {
-    await scope.close().catch(() => {});
+    await scope.close().catch((err) => log.debug({ err }, "not all stopped cleanly after a failed start"));
     throw caught;
   }
   await scope.close({ drainMs, clock: systemClock });

@@ -1,6 +1,6 @@
 // Where resources come from, and the store that keeps the last good value of every object.
 // Absent on purpose: any judgement over several objects; the model makes it from the store's view.
-export { isResourceFile, listFiles } from "./files.ts";
+export { type FileText, isResourceFile, listFiles, readText } from "./files.ts";
 export { type FolderSourceOptions, startFolderSource } from "./folder.ts";
 export { type MemorySource, memorySource } from "./memory.ts";
 export type { Layer, UnitUpdate } from "./source.ts";

@@ -9,6 +9,7 @@ import {
   writeCacerts,
 } from "../../ca/index.ts";
 import { parseDuration } from "../duration.ts";
+import { wholeNumber } from "../flags.ts";
 import { printLine } from "../output.ts";
 
 interface MakeFlags {
@@ -36,7 +37,7 @@ export function caCommand(): Command {
 
   making(ca.command("root"))
     .description("a root of trust that signs itself; keep its key offline")
-    .option("--path-length <n>", "how many CAs may follow below it", Number, 1)
+    .option("--path-length <n>", "how many CAs may follow below it", wholeNumber, 1)
     .action((flags: MakeFlags & { pathLength: number }) => {
       writeCacerts(flags.out, createRoot({ ...common(flags), pathLength: flags.pathLength }), replacing(flags));
       printLine(`root of trust written to ${flags.out}; keep ca-key.pem offline`);
@@ -46,7 +47,7 @@ export function caCommand(): Command {
     .description("one cluster's CA, signed by the root; load its four files as secret cacerts")
     .requiredOption("--root <dir>", "the folder of the root")
     .requiredOption("--cluster <name>", "whose CA it is")
-    .option("--path-length <n>", "how many CAs may follow below it", Number, 0)
+    .option("--path-length <n>", "how many CAs may follow below it", wholeNumber, 0)
     .action(async (flags: MakeFlags & { root: string; cluster: string; pathLength: number }) => {
       const issuer = await readCacertsFiles(flags.root);
       const files = createIntermediate({

@@ -1,18 +1,10 @@
 import { Command, Option } from "commander";
-import {
-  type AdminAddress,
-  createLogger,
-  Failure,
-  type LogLevel,
-  logLevels,
-  Metrics,
-  type Scope,
-  systemClock,
-} from "../../base/index.ts";
+import { createLogger, Failure, type LogLevel, logLevels, Metrics, type Scope, systemClock } from "../../base/index.ts";
 import { type ControlConfig, startControlPlane } from "../../control/index.ts";
 import { defaultMeshSettings } from "../../model/index.ts";
-import { type Ip, parseIp, parseSocketAddress, type SocketAddress } from "../../values/index.ts";
+import { type Ip, parseHostname, parseIp } from "../../values/index.ts";
 import { parseDuration } from "../duration.ts";
+import { adminAddress, identityOf, portNumber, socketAddress } from "../flags.ts";
 import { runUntilSignalled } from "../service.ts";
 
 interface Flags {
@@ -64,13 +56,25 @@ export function controlplaneCommand(): Command {
       const log = createLogger({ level: flags.logLevel, name: "controlplane" });
       const metrics = new Metrics();
       metrics.collectProcess();
+      const config = configFrom(flags);
       return runUntilSignalled({ log, drainMs: parseDuration(flags.drain, "--drain") }, async (scope: Scope) => {
-        await startControlPlane(configFrom(flags), { clock: systemClock, random: Math.random, log, metrics }, scope);
+        await startControlPlane(config, { clock: systemClock, random: Math.random, log, metrics }, scope);
       });
     });
 }
 
+const loopback = parseIp("127.0.0.1") as Ip;
+
 function configFrom(flags: Flags): ControlConfig {
+  if (!/^[A-Za-z0-9]([-A-Za-z0-9._]{0,56}[A-Za-z0-9])?$/.test(flags.cluster)) {
+    throw new Failure("usage/name", `--cluster: "${flags.cluster}" cannot be a cluster's name`, {
+      hint: "letters, digits, dash and dot, at most 58",
+    });
+  }
+  if (!parseHostname(flags.clusterDomain)) {
+    throw new Failure("usage/name", `--cluster-domain: "${flags.clusterDomain}" is no DNS name`);
+  }
+  identityOf({ trustDomain: flags.trustDomain, namespace: flags.systemNamespace, serviceAccount: "isthmus" });
   const secure = socketAddress(flags.listen, 15012, "--listen");
   return {
     mesh: {
@@ -86,7 +90,7 @@ function configFrom(flags: Flags): ControlConfig {
     demo: flags.demo,
     secure,
     plaintext:
-      flags.plaintext === "off" ? undefined : socketAddress(`127.0.0.1:${flags.plaintext}`, 15010, "--plaintext"),
+      flags.plaintext === "off" ? undefined : { ip: loopback, port: portNumber(flags.plaintext, "--plaintext") },
     tokenKeysFile: flags.tokensJwks,
     dns: flags.dns
       ? {
@@ -96,21 +100,6 @@ function configFrom(flags: Flags): ControlConfig {
       : undefined,
     admin: adminAddress(flags.admin, "--admin"),
     workloadCertTtlMs: flags.workloadCertTtl ? parseDuration(flags.workloadCertTtl, "--workload-cert-ttl") : undefined,
-    addresses: [parseIp("127.0.0.1") as Ip],
+    addresses: [loopback],
   };
-}
-
-/** `IP` or `IP:PORT`. Throws `input/address`, naming the option. */
-export function socketAddress(text: string, port: number, option: string): SocketAddress {
-  const ip = parseIp(text);
-  const address = ip ? { ip, port } : parseSocketAddress(text);
-  if (!address) throw new Failure("input/address", `${option}: "${text}" is neither an IP nor IP:PORT`);
-  return address;
-}
-
-/** `unix:PATH` or `IP:PORT`. */
-export function adminAddress(text: string, option: string): AdminAddress {
-  if (text.startsWith("unix:") && text.length > 5) return { path: text.slice(5) };
-  const address = socketAddress(text, 15014, option);
-  return { host: address.ip, port: address.port };
 }

@@ -17,6 +17,7 @@ import {
   labStatus,
   labUp,
 } from "../../lab/index.ts";
+import { wholeNumber } from "../flags.ts";
 import { exitCodes, printLine, table } from "../output.ts";
 import { interruptible, progressLine } from "../progress.ts";
 
@@ -100,7 +101,7 @@ export function labCommand(done: (code: number) => void): Command {
     .option("-n, --namespace <namespace>", "of the workload")
     .option("-c, --container <container>", "which container")
     .option("-f, --follow", "go on with new lines")
-    .option("--tail <lines>", "only the last lines", Number)
+    .option("--tail <lines>", "only the last lines", wholeNumber)
     .action((cluster: string, workload: string, options: TargetOptions & { follow?: boolean; tail?: number }) =>
       interruptible((signal) =>
         labLogs({

@@ -2,10 +2,10 @@ import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { createLogger, Failure, type LogLevel, logLevels, Metrics, systemClock } from "../../base/index.ts";
 import { type AgentConfig, startAgent } from "../../proxy/index.ts";
-import { type Ip, isPortNumber, type Labels, parseIp, spiffeId } from "../../values/index.ts";
+import { type Ip, isPortNumber, type Labels, parseIp } from "../../values/index.ts";
 import { parseDuration } from "../duration.ts";
+import { adminAddress, hostPort, identityOf, portNumber, socketAddress } from "../flags.ts";
 import { runUntilSignalled } from "../service.ts";
-import { adminAddress, socketAddress } from "./controlplane.ts";
 
 interface Flags {
   readonly type: "sidecar" | "router";
@@ -68,8 +68,9 @@ export function proxyCommand(): Command {
       const log = createLogger({ level: flags.logLevel, name: "proxy" });
       const metrics = new Metrics();
       metrics.collectProcess();
+      const config = configFrom(flags);
       return runUntilSignalled({ log, drainMs: parseDuration(flags.drain, "--drain") }, async (scope) => {
-        await startAgent(configFrom(flags), { clock: systemClock, random: Math.random, log, metrics }, scope);
+        await startAgent(config, { clock: systemClock, random: Math.random, log, metrics }, scope);
       });
     });
 }
@@ -77,7 +78,7 @@ export function proxyCommand(): Command {
 function configFrom(flags: Flags): AgentConfig {
   const { namespace, serviceAccount, trustDomain } = flags;
   const ip = parseIp(flags.nodeIp);
-  if (!ip) throw new Failure("input/address", `--node-ip: "${flags.nodeIp}" is no IP address`);
+  if (!ip) throw new Failure("usage/address", `--node-ip: "${flags.nodeIp}" is no IP address`);
   const { version } = JSON.parse(readFileSync(new URL("../../../package.json", import.meta.url), "utf8"));
   return {
     node: {
@@ -92,22 +93,22 @@ function configFrom(flags: Flags): AgentConfig {
       networkView: flags.networkView,
       interception: flags.interception,
       appPorts: flags.appPorts === undefined ? undefined : parsePorts(flags.appPorts),
-      explicitPort: flags.explicitPort === undefined ? undefined : parsePort(flags.explicitPort, "--explicit-port"),
+      explicitPort: flags.explicitPort === undefined ? undefined : portNumber(flags.explicitPort, "--explicit-port"),
       version,
     },
     identity: {
-      discovery: flags.discovery,
+      discovery: hostPort(flags.discovery, "--discovery"),
       serverName: flags.serverName,
       rootCertFile: flags.rootCert,
       tokenFile: flags.token,
       clusterId: flags.cluster,
-      expected: spiffeId({ trustDomain, namespace, serviceAccount }),
+      expected: identityOf({ trustDomain, namespace, serviceAccount }),
     },
     admin: [
       ...(flags.admin ? [adminAddress(flags.admin, "--admin")] : []),
       ...(flags.adminPort === "off"
         ? []
-        : [{ host: "127.0.0.1" as Ip, port: parsePort(flags.adminPort, "--admin-port") }]),
+        : [{ host: "127.0.0.1" as Ip, port: portNumber(flags.adminPort, "--admin-port") }]),
     ],
     dns: flags.dnsListen
       ? {
@@ -127,16 +128,10 @@ function parseLabels(text: string): Labels {
   return Object.fromEntries(
     list(text).map((pair) => {
       const at = pair.indexOf("=");
-      if (at < 1) throw new Failure("input/labels", `--labels: "${pair}" is not KEY=VALUE`);
+      if (at < 1) throw new Failure("usage/labels", `--labels: "${pair}" is not KEY=VALUE`);
       return [pair.slice(0, at), pair.slice(at + 1)];
     }),
   );
-}
-
-function parsePort(text: string, option: string): number {
-  const port = Number(text);
-  if (!isPortNumber(port)) throw new Failure("input/port", `${option}: "${text}" is no port`);
-  return port;
 }
 
 function parsePorts(text: string): Readonly<Record<string, number>> {
@@ -144,13 +139,13 @@ function parsePorts(text: string): Readonly<Record<string, number>> {
   try {
     ports = JSON.parse(text);
   } catch (cause) {
-    throw new Failure("input/ports", `--app-ports: not JSON: ${(cause as Error).message}`, { cause });
+    throw new Failure("usage/ports", `--app-ports: not JSON: ${(cause as Error).message}`, { cause });
   }
   // An empty object is fine: an application need not listen.
   const entries =
     typeof ports === "object" && ports !== null && !Array.isArray(ports) ? Object.entries(ports) : undefined;
   if (!entries || entries.some(([from, to]) => !isPortNumber(Number(from)) || !isPortNumber(to))) {
-    throw new Failure("input/ports", `--app-ports: "${text}" is no object of listening port to application port`);
+    throw new Failure("usage/ports", `--app-ports: "${text}" is no object of listening port to application port`);
   }
   return ports as Readonly<Record<string, number>>;
 }
