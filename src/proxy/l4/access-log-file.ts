@@ -13,12 +13,26 @@ const retryMs = 250;
 
 const standard: Readonly<Record<string, number>> = { "/dev/stdout": 1, "/dev/stderr": 2 };
 
+/** Lines stand in blocks of this many bytes: as bytes they cost the collector of garbage nothing while they wait. */
+const blockBytes = 128 * 1024;
+
+interface Block {
+  readonly bytes: Buffer;
+  readonly lines: number;
+}
+
 /** One file that takes lines: gathered, in order, never waited for. What cannot be written is dropped, counted, and said once. */
 export class LineFile {
   readonly #path: string;
   readonly #clock: Clock;
   readonly #log: Logger;
-  #lines: string[] = [];
+  /** Full ones, first in first out. */
+  #blocks: Block[] = [];
+  /** The one that is being filled, up to `#filled` bytes. */
+  #current: Buffer | undefined;
+  #filled = 0;
+  #lines = 0;
+  #spare: Buffer | undefined;
   #waiting = 0;
   #dropped = 0;
   #timer: Timer | undefined;
@@ -42,8 +56,7 @@ export class LineFile {
       this.#dropped++;
       return;
     }
-    this.#lines.push(line);
-    this.#waiting += line.length;
+    this.#append(line);
     if (this.#writing || this.#stopped) return;
     this.#timer ??= this.#clock.after(gatherMs, () => void this.flush(), { background: true });
   }
@@ -54,7 +67,7 @@ export class LineFile {
     this.#timer = undefined;
     this.#writing ??= this.#drain().finally(() => {
       this.#writing = undefined;
-      if (this.#lines.length > 0 && !this.#stopped)
+      if (this.#waiting > 0 && !this.#stopped)
         this.#timer ??= this.#clock.after(this.#failing ? retryMs : gatherMs, () => void this.flush(), {
           background: true,
         });
@@ -65,43 +78,77 @@ export class LineFile {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.flush();
-    if (this.#lines.length > 0) await this.flush();
+    if (this.#waiting > 0) await this.flush();
     const descriptor = this.#descriptor;
     if (descriptor !== undefined && !(this.#path in standard)) close(descriptor, () => {});
   }
 
-  async #drain(): Promise<void> {
-    if (this.#lines.length === 0) return;
-    const lines = this.#lines;
-    let rest = Buffer.from(lines.join(""), "utf8");
-    try {
-      this.#descriptor ??= standard[this.#path] ?? (await openForAppend(this.#path));
-      while (rest.length > 0) rest = rest.subarray(await writeSome(this.#descriptor, rest));
-      this.#lines = this.#lines.slice(lines.length);
-      this.#waiting = this.#lines.reduce((sum, line) => sum + line.length, 0);
-      if (this.#failing) this.#log.info({ path: this.#path, dropped: this.#dropped }, "access log written again");
-      this.#failing = false;
-    } catch (caught) {
-      const { code } = caught as NodeJS.ErrnoException;
-      if (code === "EAGAIN") {
-        // The reader of a pipe is slow: the part that did not fit waits.
-        this.#keep(rest, lines.length);
-        this.#failing = true;
-        return;
-      }
-      if (!this.#failing)
-        this.#log.error({ path: this.#path, err: caught }, "access log cannot be written; lines are dropped");
-      this.#failing = true;
-      this.#dropped += lines.length;
-      this.#lines = this.#lines.slice(lines.length);
-      this.#waiting = this.#lines.reduce((sum, line) => sum + line.length, 0);
+  #append(line: string): void {
+    // In UTF-8 a unit of a string takes three bytes at most.
+    const most = line.length * 3;
+    if (most > blockBytes - this.#filled) this.#seal();
+    if (most > blockBytes) {
+      const bytes = Buffer.from(line, "utf8");
+      this.#blocks.push({ bytes, lines: 1 });
+      this.#waiting += bytes.length;
+      return;
     }
+    this.#current ??= this.#spare ?? Buffer.allocUnsafeSlow(blockBytes);
+    this.#spare = undefined;
+    const size = this.#current.write(line, this.#filled, "utf8");
+    this.#filled += size;
+    this.#waiting += size;
+    this.#lines++;
   }
 
-  #keep(rest: Buffer, taken: number): void {
-    const later = this.#lines.slice(taken);
-    this.#lines = [rest.toString("utf8"), ...later];
-    this.#waiting = this.#lines.reduce((sum, line) => sum + line.length, 0);
+  #seal(): void {
+    if (this.#current && this.#filled > 0) {
+      this.#blocks.push({ bytes: this.#current.subarray(0, this.#filled), lines: this.#lines });
+      this.#current = undefined;
+    }
+    this.#filled = 0;
+    this.#lines = 0;
+  }
+
+  /** Writes what waited when it began; what comes meanwhile is the next one's. */
+  async #drain(): Promise<void> {
+    this.#seal();
+    const blocks = this.#blocks;
+    this.#blocks = [];
+    while (blocks.length > 0) {
+      const { bytes, lines } = blocks[0]!;
+      let rest = bytes;
+      try {
+        this.#descriptor ??= standard[this.#path] ?? (await openForAppend(this.#path));
+        while (rest.length > 0) {
+          const written = await writeSome(this.#descriptor, rest);
+          rest = rest.subarray(written);
+          this.#waiting -= written;
+        }
+        blocks.shift();
+        if (bytes.buffer.byteLength === blockBytes) this.#spare = Buffer.from(bytes.buffer);
+      } catch (caught) {
+        const { code } = caught as NodeJS.ErrnoException;
+        if (code === "EAGAIN") {
+          // The reader of a pipe is slow: the part that did not fit waits.
+          this.#blocks = [{ bytes: rest, lines }, ...blocks.slice(1), ...this.#blocks];
+          this.#failing = true;
+          return;
+        }
+        if (!this.#failing)
+          this.#log.error({ path: this.#path, err: caught }, "access log cannot be written; lines are dropped");
+        this.#failing = true;
+        this.#waiting -= rest.length;
+        for (const later of blocks.splice(1)) {
+          this.#waiting -= later.bytes.length;
+          this.#dropped += later.lines;
+        }
+        this.#dropped += lines;
+        return;
+      }
+      if (this.#failing) this.#log.info({ path: this.#path, dropped: this.#dropped }, "access log written again");
+      this.#failing = false;
+    }
   }
 }
 

@@ -116,6 +116,26 @@ for (const [name, path, code] of [
     await file.stop();
   });
 
+test("lines of any length arrive whole and in order, also those that come while others are being written", async () => {
+  const path = `${scratchDir()}/log`;
+  const file = new LineFile(path, { clock: new FakeClock(), log: silentLogger });
+  let expected = "";
+  const write = (line: string) => {
+    expected += line;
+    file.write(line);
+  };
+  for (let round = 0; round < 3; round++) {
+    for (let i = 0; i < 400; i++) write(`${round}.${i} ${"aé漢🙂".repeat(i % 70)}\n`);
+    write(`${"漢".repeat(200_000)}\n`);
+    const flushed = file.flush();
+    for (let i = 0; i < 400; i++) write(`${round}.${i} meanwhile\n`);
+    await flushed;
+  }
+  await file.stop();
+  expect(readFileSync(path, "utf8")).toBe(expected);
+  expect(file.dropped).toBe(0);
+});
+
 test("lines that nobody writes down do not pile up for ever", () => {
   const file = new LineFile("/dev/full", { clock: new FakeClock(), log: silentLogger });
   for (let i = 0; i < 6000; i++) file.write("x".repeat(1024));
