@@ -8,8 +8,10 @@ import type {
   HttpFilter,
 } from "../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { type AccessLogConfig, readAccessLogs } from "./access-log.ts";
+import { readFault } from "./http-filters.ts";
 import { type Place, readAny, readDuration } from "./reading.ts";
-import { type Fault, type RouteTable, readFault, readRouteConfiguration } from "./route.ts";
+import type { Fault, RouteTable } from "./route.ts";
+import { readRouteConfiguration } from "./route-table.ts";
 
 /** How HTTP is served on a filter chain. Durations are milliseconds, 0 for none. */
 export interface HttpManager {

@@ -4,7 +4,7 @@ import { RouteConfigurationSchema } from "../../proto/gen/envoy/config/route/v3/
 import { HttpConnectionManagerSchema } from "../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { readHttpManager } from "./http-manager.ts";
 import { formatRefusals, Place } from "./reading.ts";
-import { readRouteConfiguration } from "./route.ts";
+import { readRouteConfiguration } from "./route-table.ts";
 
 type Given = MessageInitShape<typeof RouteConfigurationSchema>;
 type RouteGiven = NonNullable<NonNullable<Given["virtualHosts"]>[number]["routes"]>[number];

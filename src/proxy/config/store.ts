@@ -6,7 +6,8 @@ import { type ClusterConfig, readCluster } from "./cluster.ts";
 import { type LoadAssignment, readEndpoints } from "./endpoints.ts";
 import { type ListenerConfig, readListener, routesOf } from "./listener.ts";
 import { formatRefusals, type Read, readBytes } from "./reading.ts";
-import { type RouteTable, readRouteConfiguration } from "./route.ts";
+import type { RouteTable } from "./route.ts";
+import { readRouteConfiguration } from "./route-table.ts";
 
 /** A resource as it came: encoded, with the version that the server gave it. */
 export interface Incoming {
