@@ -32,18 +32,22 @@ function tryRun([program, ...args]: readonly [string, ...string[]]): boolean {
   }
 }
 
-/**
- * Skips the test, with the reason, when the machine lacks something; fails it instead when `ISTHMUS_REQUIRE` names
- * that thing (or `all`).
- */
-export function needs(context: Pick<TestContext, "skip">, ...requirements: readonly Requirement[]): void {
+/** Why this machine lacks one of these; undefined when it has all. Throws when `ISTHMUS_REQUIRE` names it (or `all`). */
+export function missingOf(requirements: readonly Requirement[]): string | undefined {
   const required = (process.env["ISTHMUS_REQUIRE"] ?? "").split(",");
   for (const requirement of requirements) {
     const found = probes[requirement]();
     if (found === true) continue;
     if (required.includes(requirement) || required.includes("all")) {
-      throw new Error(`this test needs "${requirement}", which ISTHMUS_REQUIRE demands: ${found}`);
+      throw new Error(`this needs "${requirement}", which ISTHMUS_REQUIRE demands: ${found}`);
     }
-    context.skip(`needs "${requirement}": ${found}`);
+    return `needs "${requirement}": ${found}`;
   }
+  return undefined;
+}
+
+/** Skips the test, with the reason, when the machine lacks something; fails it instead where that is required. */
+export function needs(context: Pick<TestContext, "skip">, ...requirements: readonly Requirement[]): void {
+  const missing = missingOf(requirements);
+  if (missing) context.skip(missing);
 }

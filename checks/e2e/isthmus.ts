@@ -2,7 +2,8 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 
 export const root = join(import.meta.dirname, "../..");
-const main = join(root, "dist/cli/main.js");
+/** Another build than dist/ where ISTHMUS_DIST names one. */
+export const main = join(root, process.env["ISTHMUS_DIST"] ?? "dist", "cli/main.js");
 
 export interface Ran {
   readonly code: number | null;
