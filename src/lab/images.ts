@@ -37,8 +37,7 @@ const table: readonly Row[] = [
   { image: /(^|\/)grpc-echo$/, command: () => app("grpc-echo") },
   {
     image: /^istio\/examples-bookinfo-(productpage|details|ratings|reviews)-(v\d+)$/,
-    command: ([, service, version]) =>
-      app("bookinfo", { SERVICE: service ?? "", BOOKINFO_SERVICE: service ?? "", SERVICE_VERSION: version ?? "" }),
+    command: ([, service, version]) => app(`bookinfo/${service}`, { SERVICE_VERSION: version ?? "" }),
   },
 ];
 
@@ -89,6 +88,16 @@ export function imageCommand(options: {
     `the lab has no local command for image "${options.image}"; it knows ${knownImages().join(", ")}; ` +
     `for any other, put the command into the pod's annotation "${commandAnnotation}"`;
   return { kind: "unknown", message };
+}
+
+/** Arguments that name container ports, with the ports that stand in for them on this machine. */
+export function withPorts(
+  args: readonly string[],
+  listenPortOf: (containerPort: number) => number | undefined,
+): string[] {
+  return args.map((arg) =>
+    /^\d+(,\d+)*$/.test(arg) ? arg.replace(/\d+/g, (port) => String(listenPortOf(Number(port)) ?? port)) : arg,
+  );
 }
 
 /** The images of the table as a person would write them. */

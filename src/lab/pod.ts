@@ -6,7 +6,7 @@ import { askAdmin } from "./admin-client.ts";
 import { proxyUid } from "./capture.ts";
 import { packageFile } from "./enclosure.ts";
 import { lastLines } from "./follow.ts";
-import { imageCommand } from "./images.ts";
+import { imageCommand, withPorts } from "./images.ts";
 import type { PodNetwork } from "./network.ts";
 import { Program } from "./program.ts";
 import { run } from "./run.ts";
@@ -162,7 +162,11 @@ export class LabPod {
         continue;
       }
       const own = [...container.command, ...container.args];
-      const argv = command.kind === "run" ? [...command.argv, ...container.args] : own;
+      const listenPortOf = (wantedPort: number) =>
+        container.ports.some(({ containerPort }) => containerPort === wantedPort)
+          ? this.parts.appPort(wantedPort)
+          : undefined;
+      const argv = command.kind === "run" ? [...command.argv, ...withPorts(container.args, listenPortOf)] : own;
       if (argv.length === 0) {
         this.#imageProblem = `container "${container.name}" with image "${container.image}" needs a command`;
         continue;
