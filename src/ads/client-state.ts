@@ -46,6 +46,15 @@ const everything = "*";
 export class ClientState {
   readonly #types = new Map<TypeUrl, OfType>();
 
+  /**
+   * What is held from an earlier life, before the first stream: only differences come then. Names that are not wanted are
+   * left out.
+   */
+  seed(typeUrl: TypeUrl, versions: ReadonlyMap<string, string>): void {
+    const type = this.#types.get(typeUrl);
+    if (type) for (const [name, version] of versions) if (wanted(type, name)) type.versionByName.set(name, version);
+  }
+
   /** The requests that open a stream: they say what is held already, so only differences come. */
   opening(): readonly DeltaDiscoveryRequest[] {
     const order = Object.values(typeUrls);

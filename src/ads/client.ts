@@ -35,6 +35,8 @@ export interface AdsClientDeps {
   readonly node: () => Node;
   /** What is wanted from the start. */
   readonly interests: ReadonlyMap<TypeUrl, Interest>;
+  /** Versions of what is in force already, by name: kept from an earlier run, so that only differences come. */
+  readonly held?: ReadonlyMap<TypeUrl, ReadonlyMap<string, string>>;
   /**
    * Applies one change, one after the other, in the order in which they came. Returns what it does not take and why:
    * that goes back as a refusal, and the other resources of the change count as taken. What it throws is a bug, and
@@ -63,6 +65,7 @@ export function startAdsClient(deps: AdsClientDeps, scope: Scope): AdsClient {
   const { clock, log } = deps;
   const held = new ClientState();
   for (const [typeUrl, interest] of deps.interests) held.want(typeUrl, interest);
+  for (const [typeUrl, versions] of deps.held ?? []) held.seed(typeUrl, versions);
   const state = new Cell<AdsConnectionState>({ phase: "connecting", attempt: 1 });
   let current: { readonly put: (request: DeltaDiscoveryRequest) => void } | undefined;
 

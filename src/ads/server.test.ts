@@ -133,6 +133,52 @@ const content = (version = "1") =>
   });
 
 describe("our client at our server", () => {
+  test("that begins with what it held in an earlier run is told only the differences, and what is gone", async () => {
+    const { target } = await serve(new Cell(content("2")));
+    const changes: Change[] = [];
+    const all = { all: true, names: new Set<string>() };
+    const held = new Map([
+      [typeUrls.cluster, new Map(Object.entries({ httpbin: "1", sleep: "1", gone: "1" }))],
+      [typeUrls.endpoints, new Map(Object.entries({ sleep: "1", gone: "1", unwanted: "1" }))],
+      [typeUrls.listener, new Map([["0.0.0.0_8000", "2"]])],
+    ]);
+    const client = startAdsClient(
+      {
+        target,
+        security: { kind: "plaintext" },
+        node: () => node(),
+        interests: new Map([
+          [typeUrls.cluster, all],
+          [typeUrls.listener, all],
+          [typeUrls.endpoints, { all: false, names: new Set(["sleep", "httpbin", "gone"]) }],
+        ]),
+        held,
+        apply(change) {
+          changes.push(change);
+          return [];
+        },
+        clock: systemClock,
+        random: () => 0.5,
+        log: silentLogger,
+      },
+      scope,
+    );
+    expect(client.holds.held(typeUrls.endpoints)).toEqual(new Map(Object.entries({ sleep: "1", gone: "1" })));
+    const told = (of: "updated" | "removed") =>
+      changes
+        .flatMap((change) =>
+          change[of].map((each) => `${short(change.typeUrl)}/${typeof each === "string" ? each : each.name}`),
+        )
+        .sort();
+    await expect.poll(() => told("removed"), { interval: 20 }).toEqual(["Cluster/gone", "ClusterLoadAssignment/gone"]);
+    expect(told("updated")).toEqual(["Cluster/httpbin", "ClusterLoadAssignment/httpbin"]);
+    // A type of which nothing changed is confirmed all the same.
+    expect(changes.some(({ typeUrl }) => typeUrl === typeUrls.listener)).toBe(true);
+    await expect
+      .poll(() => client.holds.held(typeUrls.cluster), { interval: 20 })
+      .toEqual(new Map(Object.entries({ httpbin: "2", sleep: "1" })));
+  });
+
   test("stops when it is told to, while its server goes on", async () => {
     const elsewhere = new Scope();
     const { ads, target } = await serve(new Cell(content()), { within: elsewhere });

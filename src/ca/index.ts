@@ -49,8 +49,9 @@ export {
 } from "./trust.ts";
 export { type CacertsSource, startCacerts } from "./watch-roots.ts";
 export {
-  type RenewalSettings,
-  startWorkloadCerts,
+  type CheckedCertificate,
+  type HeldCertificate,
+  readHeldCertificate,
   WorkloadCertificate,
-  type WorkloadCerts,
-} from "./workload-certs.ts";
+} from "./workload-certificate.ts";
+export { type RenewalSettings, startWorkloadCerts, type WorkloadCerts } from "./workload-certs.ts";

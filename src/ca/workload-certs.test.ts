@@ -10,6 +10,8 @@ import { makeKeyPair } from "./keys.ts";
 import { createIntermediate, createRoot } from "./make-cacerts.ts";
 import { type Cacerts, checkCacerts } from "./roots.ts";
 import { startServerCertificate } from "./server-cert.ts";
+import { decodeTrustBundle } from "./trust.ts";
+import { type HeldCertificate, readHeldCertificate } from "./workload-certificate.ts";
 import { type RenewalSettings, startWorkloadCerts } from "./workload-certs.ts";
 
 const startMs = Date.UTC(2030, 0, 1);
@@ -214,6 +216,111 @@ describe("a workload's certificate", () => {
     expect(state.asked).toBe(1);
     expect(clock.pending).toBe(0);
   });
+});
+
+describe("a certificate of an earlier run", () => {
+  /** A first run's certificate as it would be kept, and how a second run begins with it. */
+  async function earlier() {
+    const first = scene();
+    const certificate = await first.certs.ready();
+    await first.scope.close();
+    first.state.asked = 0;
+    const { certChainPem, privateKeyPem, rootsPem } = certificate;
+    const held: HeldCertificate = { certChainPem, privateKeyPem, rootsPem };
+    const trust = decodeTrustBundle(rootsPem);
+    const again = () => {
+      const scope = new Scope();
+      const fetch: FetchCertificate = async (csr, { ttlMs }) => {
+        first.state.asked++;
+        return first.authority.sign(csr, identity, ttlMs);
+      };
+      return {
+        scope,
+        certs: startWorkloadCerts(
+          { ...first.deps, metrics: new Metrics(), fetch, expected: identity, initial: certificate },
+          scope,
+        ),
+      };
+    };
+    return { ...first, certificate, held, trust, again };
+  }
+
+  test("is shown at once and renewed at half its life", async () => {
+    const { clock, certificate, again, state } = await earlier();
+    await clock.advanceAsync(5 * hourMs);
+    const { certs, scope } = again();
+    expect(certs.current.value).toBe(certificate);
+    expect(await certs.ready()).toBe(certificate);
+    await clock.advanceAsync(6.7 * hourMs);
+    expect(state.asked).toBe(0);
+    await clock.advanceAsync(0.4 * hourMs);
+    expect(state.asked).toBe(1);
+    expect(certs.current.value!.serial).not.toBe(certificate.serial);
+    await scope.close();
+    expect(clock.pending).toBe(0);
+  });
+
+  test("whose renewal is overdue is renewed at once, and shown until then", async () => {
+    const { clock, certificate, again, state } = await earlier();
+    await clock.advanceAsync(20 * hourMs);
+    const { certs, scope } = again();
+    expect(certs.current.value).toBe(certificate);
+    await clock.advanceAsync(1000);
+    expect(state.asked).toBe(1);
+    await scope.close();
+  });
+
+  test("that has ended, or is not valid yet, is ignored", async () => {
+    for (const byMs of [25 * hourMs, -2 * hourMs]) {
+      const { clock, again, state } = await earlier();
+      clock.set(byMs);
+      const { certs, scope } = again();
+      expect(certs.current.value).toBeUndefined();
+      await clock.advanceAsync(10);
+      expect(state.asked).toBe(1);
+      await scope.close();
+    }
+  });
+
+  test("is read back with its key", async () => {
+    const { held, trust, certificate } = await earlier();
+    const read = readHeldCertificate(held, { expected: identity, nowMs: startMs + hourMs, trust });
+    expect(read).toMatchObject({ ok: true, certificate: { serial: certificate.serial, identity } });
+    if (read.ok) expect(read.certificate.privateKeyPem).toBe(certificate.privateKeyPem);
+  });
+
+  const other = makeKeyPair("ec-p256").privateKey.export({ format: "pem", type: "pkcs8" }) as string;
+  const refused: ReadonlyArray<{
+    it: string;
+    says: RegExp;
+    held?: Partial<HeldCertificate>;
+    rules?: Partial<Parameters<typeof readHeldCertificate>[1]>;
+  }> = [
+    { it: "with another's key", says: /another key/, held: { privateKeyPem: other } },
+    { it: "with no key", says: /does not load/, held: { privateKeyPem: "" } },
+    { it: "that is none", says: /./, held: { certChainPem: "nothing" } },
+    { it: "with no roots", says: /./, held: { rootsPem: "" } },
+    {
+      it: "of somebody else",
+      says: /not for/,
+      rules: { expected: parseSpiffeId("spiffe://cluster.local/ns/foo/sa/other")! },
+    },
+    { it: "that has ended", says: /expired/, rules: { nowMs: startMs + 25 * hourMs } },
+    { it: "that ends in five seconds", says: /ends in 5 s/, rules: { nowMs: startMs + 24 * hourMs - 5_000 } },
+    { it: "of the future", says: /not valid before/, rules: { nowMs: startMs - 2 * hourMs } },
+    { it: "of a root that the mesh has no more", says: /root is another/, rules: { trust: newSet().trust } },
+  ];
+  for (const { it, says, held: change, rules } of refused) {
+    test(`${it} is not used`, async () => {
+      const { held, trust } = await earlier();
+      const read = readHeldCertificate(
+        { ...held, ...change },
+        { expected: identity, nowMs: startMs + hourMs, trust, ...rules },
+      );
+      expect(read).toMatchObject({ ok: false, reason: expect.stringMatching(says) });
+      if (!read.ok) expect(read.reason).not.toContain(held.privateKeyPem.split("\n")[1]);
+    });
+  }
 });
 
 describe("the control plane's own certificate", () => {

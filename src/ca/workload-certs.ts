@@ -1,4 +1,3 @@
-import { inspect } from "node:util";
 import {
   type BackoffOptions,
   backoffMs,
@@ -11,56 +10,11 @@ import {
   type Timer,
   until,
 } from "../base/index.ts";
-import { parseSpiffeId, type SpiffeId, spiffeParts } from "../values/index.ts";
-import { type Certificate, decodeCertificate, decodeCertificates } from "./certificate.ts";
+import type { SpiffeId } from "../values/index.ts";
 import type { CertificateAnswer, FetchCertificate } from "./client.ts";
 import { encodeCsr } from "./csr.ts";
-import { type KeyPair, type KeyType, makeKeyPairInBackground, publicKeyOf } from "./keys.ts";
-import { decodeTrustBundle, type TrustBundle, verifyPeer } from "./trust.ts";
-
-/** A certificate with its key, as TLS wants them. The key shows itself to who asks for it by name, and to no dump. */
-export class WorkloadCertificate {
-  /** Leaf first, then the intermediates. */
-  readonly certChainPem: string;
-  /** Everything that a peer's chain may end in. */
-  readonly rootsPem: string;
-  readonly identity: SpiffeId;
-  /** Hexadecimal, for logs. */
-  readonly serial: string;
-  readonly notBefore: number;
-  readonly notAfter: number;
-  readonly #privateKeyPem: string;
-
-  constructor(parts: {
-    readonly certChainPem: string;
-    readonly privateKeyPem: string;
-    readonly rootsPem: string;
-    readonly identity: SpiffeId;
-    readonly leaf: Certificate;
-  }) {
-    this.certChainPem = parts.certChainPem;
-    this.rootsPem = parts.rootsPem;
-    this.identity = parts.identity;
-    this.serial = parts.leaf.serial;
-    this.notBefore = parts.leaf.notBefore;
-    this.notAfter = parts.leaf.notAfter;
-    this.#privateKeyPem = parts.privateKeyPem;
-  }
-
-  /** PKCS#8. For TLS and SDS only. */
-  get privateKeyPem(): string {
-    return this.#privateKeyPem;
-  }
-
-  toJSON(): object {
-    const { identity, serial, notBefore, notAfter } = this;
-    return { identity, serial, notBefore: new Date(notBefore), notAfter: new Date(notAfter), privateKeyPem: "…" };
-  }
-
-  [inspect.custom](): string {
-    return `WorkloadCertificate ${JSON.stringify(this)}`;
-  }
-}
+import { type KeyPair, type KeyType, makeKeyPairInBackground } from "./keys.ts";
+import { checkWorkloadCertificate, type WorkloadCertificate } from "./workload-certificate.ts";
 
 export interface WorkloadCerts {
   /**
@@ -97,7 +51,8 @@ type Outcome = "renewed" | "failed";
 
 /**
  * Keeps one certificate fresh. The key is made here for each certificate and leaves only towards TLS. Returns at once; the
- * first certificate comes when the CA answers (`ready`). `expected` refuses an answer for anybody else.
+ * first certificate comes when the CA answers (`ready`). `expected` refuses an answer for anybody else. `initial` is one of an
+ * earlier run, checked already (`readHeldCertificate`): it is renewed when it would have been; one that has ended is ignored.
  */
 export function startWorkloadCerts(
   deps: {
@@ -107,6 +62,7 @@ export function startWorkloadCerts(
     readonly log: Logger;
     readonly metrics: Metrics;
     readonly expected?: SpiffeId;
+    readonly initial?: WorkloadCertificate;
     readonly settings?: RenewalSettings;
   },
   scope: Scope,
@@ -206,11 +162,21 @@ export function startWorkloadCerts(
     }
     lifetimeMs = leftMs;
     failures = 0;
-    dueIn(leftMs * Math.min(0.95, Math.max(0.05, renewAt + jitter * (2 * random() - 1))));
+    dueIn(leftMs * renewalPart());
     publish(fresh);
     problem.set(undefined);
     const { identity, serial, notAfter } = fresh;
     log.info({ identity, serial, notAfter: new Date(notAfter).toISOString() }, "certificate renewed");
+  };
+
+  const renewalPart = () => Math.min(0.95, Math.max(0.05, renewAt + jitter * (2 * random() - 1)));
+
+  /** Goes on with a certificate as if it had been issued in this run, at the instant from which it is valid. */
+  const resume = (held: WorkloadCertificate) => {
+    lifetimeMs = held.notAfter - held.notBefore;
+    dueIn(Math.max(0, held.notBefore + lifetimeMs * renewalPart() - clock.now()));
+    publish(held);
+    plan();
   };
 
   const publish = (fresh: WorkloadCertificate) => {
@@ -232,7 +198,9 @@ export function startWorkloadCerts(
   };
 
   scope.defer(() => timer?.cancel());
-  void renewNow();
+  const { initial } = deps;
+  if (initial && initial.notBefore <= clock.now() && clock.now() < initial.notAfter) resume(initial);
+  else void renewNow();
   return {
     current,
     problem,
@@ -251,36 +219,15 @@ function readAnswer(
   answer: CertificateAnswer,
   { keys, expected }: { readonly keys: KeyPair; readonly expected: SpiffeId | undefined },
 ): WorkloadCertificate {
-  const refuse = (why: string) => new Failure("ca/bad-answer", `CA's answer refused: ${why}`);
-  let leaf: Certificate;
-  let shown: readonly Uint8Array[];
-  let trust: TrustBundle;
-  try {
-    trust = decodeTrustBundle(answer.roots);
-    const chain = [answer.certificate, ...answer.intermediates].flatMap(decodeCertificates);
-    leaf = decodeCertificate(chain[0]!.der);
-    shown = chain.map(({ der }) => der);
-  } catch (caught) {
-    throw refuse(Failure.from(caught).message);
-  }
-  if (!leaf.publicKey.spki.equals(publicKeyOf(keys.publicKey).spki)) throw refuse("the certificate is for another key");
-  const uri = leaf.names.find((name) => name.kind === "uri")?.value ?? "";
-  const identity = parseSpiffeId(uri);
-  if (!identity) throw refuse(`"${uri.slice(0, 256)}" is no workload identity`);
-  if (expected !== undefined && identity !== expected) throw refuse(`it is for "${identity}", not for "${expected}"`);
-  // Judged at its own end: whether our clock agrees is another question, with another answer.
-  const verdict = verifyPeer(shown, trust, {
-    nowMs: leaf.notAfter,
-    role: "client",
-    trustDomains: new Set([spiffeParts(identity)!.trustDomain]),
-  });
-  if (!verdict.ok) throw refuse(verdict.reason);
   const newline = (pem: string) => (pem.endsWith("\n") ? pem : `${pem}\n`);
-  return new WorkloadCertificate({
-    certChainPem: [answer.certificate, ...answer.intermediates].map(newline).join(""),
-    privateKeyPem: keys.privateKey.export({ format: "pem", type: "pkcs8" }) as string,
-    rootsPem: newline(answer.roots),
-    identity,
-    leaf,
-  });
+  const checked = checkWorkloadCertificate(
+    {
+      certChainPem: [answer.certificate, ...answer.intermediates].map(newline).join(""),
+      rootsPem: newline(answer.roots),
+      privateKey: keys.privateKey,
+    },
+    { expected },
+  );
+  if (!checked.ok) throw new Failure("ca/bad-answer", `CA's answer refused: ${checked.reason}`);
+  return checked.certificate;
 }
