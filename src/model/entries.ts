@@ -1,4 +1,4 @@
-import type { EndpointAddress, ServiceEntry, WorkloadEntrySpec } from "../resources/index.ts";
+import type { EndpointAddress, ServiceEntry, WorkloadEntry, WorkloadEntrySpec } from "../resources/index.ts";
 import {
   type Cidr,
   type Hostname,
@@ -11,6 +11,7 @@ import {
   type SpiffeId,
   virtualAddressProblem,
 } from "../values/index.ts";
+import type { Aged } from "./age.ts";
 import { cached } from "./cached.ts";
 import { tlsModeLabel } from "./kube-services.ts";
 import type { MeshSettings, Workload } from "./mesh.ts";
@@ -26,7 +27,7 @@ import { visibilityOf } from "./visibility.ts";
 
 /** A workload that an entry selects instead of listing endpoints. */
 export type Selected =
-  | { readonly kind: "entry"; readonly key: string; readonly spec: WorkloadEntrySpec; readonly labels: Labels }
+  | { readonly kind: "entry"; readonly key: string; readonly entry: WorkloadEntry; readonly labels: Labels }
   | { readonly kind: "pod"; readonly key: string; readonly workload: Workload };
 
 const resolutions: Readonly<Record<ServiceEntry["spec"]["resolution"], Resolution>> = {
@@ -40,6 +41,12 @@ const resolutions: Readonly<Record<ServiceEntry["spec"]["resolution"], Resolutio
 /** The single addresses that an entry's author chose (those that may be virtual ones), and the ranges. */
 export function addressesOf(entry: ServiceEntry): EntryAddresses {
   return cached(writtenAddresses, entry, () => readAddresses(entry));
+}
+
+export const nameOfEntry = ({ metadata }: ServiceEntry) => `${metadata.namespace}/${metadata.name}`;
+
+export function agedEntry({ metadata }: ServiceEntry): Aged {
+  return { created: metadata.creationTimestamp ?? 0, namespace: metadata.namespace, name: metadata.name };
 }
 
 interface EntryAddresses {
@@ -112,7 +119,7 @@ export function buildEntryService(
   for (const one of spec.endpoints) add(one, one.labels, "");
   for (const one of selected) {
     if (one.kind === "entry") {
-      add(one.spec, one.labels, one.key);
+      add(one.entry.spec, one.labels, one.key);
       continue;
     }
     for (const ip of one.workload.ips.slice(0, 1)) {

@@ -14,3 +14,15 @@ type MeshKind =
   | "Gateway"
   | "VirtualService"
   | "DestinationRule";
+
+export const emptyInput: MeshInput = Object.freeze({
+  Service: new Map(),
+  EndpointSlice: new Map(),
+  Pod: new Map(),
+  Node: new Map(),
+  ServiceEntry: new Map(),
+  WorkloadEntry: new Map(),
+  Gateway: new Map(),
+  VirtualService: new Map(),
+  DestinationRule: new Map(),
+});

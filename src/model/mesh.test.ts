@@ -77,7 +77,7 @@ describe("virtual addresses", () => {
 
   test("no two hosts share one, and when all are given the rest are named", () => {
     const hosts = Array.from({ length: 40 }, (_, at) => `h${at}.bar.global` as Hostname);
-    const { given, without } = allocate({ hosts, before: new Map(), reserved: new Set<Ip>(), size: 30 });
+    const { given, without } = allocate({ hosts, taken: new Set<Ip>(), reserved: new Set<Ip>(), size: 30 });
     expect(new Set(given.values()).size).toBe(30);
     expect(without).toHaveLength(10);
   });

@@ -1,4 +1,4 @@
-import type { Hostname, Labels, Origin } from "../values/index.ts";
+import type { Hostname, Labels, Origin, SortedMap } from "../values/index.ts";
 import type { Finding } from "./finding.ts";
 import type { GatewayServer } from "./gateways.ts";
 import type { RuleBook } from "./rules.ts";
@@ -48,15 +48,21 @@ export interface Workload {
 export interface Mesh {
   readonly settings: MeshSettings;
   /** The one service of each host that wins where several claim it, in order of host name. */
-  readonly services: ReadonlyMap<Hostname, Service>;
+  readonly services: SortedMap<Hostname, Service>;
   /** Hosts that several namespaces declare: all of them, oldest first. */
-  readonly contested: ReadonlyMap<Hostname, readonly Service[]>;
+  readonly contested: SortedMap<Hostname, readonly Service[]>;
+  /** The services that not everybody sees. */
+  readonly restricted: SortedMap<Hostname, Service>;
+  /** The services that stand for another name. */
+  readonly aliases: SortedMap<Hostname, Service>;
+  /** By `namespace/host`, those of contested hosts too. */
+  readonly owned: SortedMap<string, Service>;
   readonly rules: RuleBook;
   /** Oldest first. */
   readonly virtualServices: readonly VirtualRoutes[];
   /** Oldest first. */
   readonly gateways: readonly GatewayServer[];
   /** By `namespace/name`. */
-  readonly workloads: ReadonlyMap<string, Workload>;
+  readonly workloads: SortedMap<string, Workload>;
   readonly findings: readonly Finding[];
 }

@@ -1,5 +1,5 @@
 import type { DestinationRule, TrafficPolicy } from "../resources/index.ts";
-import { covers, type Hostname, isWildcard, type Labels, type Origin } from "../values/index.ts";
+import { changesBetween, covers, type Hostname, isWildcard, type Labels, type Origin } from "../values/index.ts";
 import { byAge } from "./age.ts";
 import { cached } from "./cached.ts";
 import { type Finding, finding } from "./finding.ts";
@@ -31,6 +31,27 @@ export interface RuleBook {
     string,
     { readonly exact: ReadonlyMap<Hostname, MergedRule>; readonly wildcards: readonly MergedRule[] }
   >;
+}
+
+export const noRules: RuleBook = Object.freeze({ byNamespace: new Map() });
+
+const different = new WeakMap<RuleBook, WeakMap<RuleBook, readonly Hostname[]>>();
+
+/** Hosts, some of them wildcards, for which some namespace has other rules in one book than in the other. */
+export function changedRuleHosts(before: RuleBook, after: RuleBook): readonly Hostname[] {
+  if (before === after) return [];
+  const byAfter = cached(different, before, () => new WeakMap<RuleBook, readonly Hostname[]>());
+  return cached(byAfter, after, () => {
+    const hosts = new Set<Hostname>();
+    for (const namespace of new Set([...before.byNamespace.keys(), ...after.byNamespace.keys()])) {
+      const [old, now] = [before.byNamespace.get(namespace), after.byNamespace.get(namespace)];
+      for (const { key } of changesBetween(old?.exact ?? new Map(), now?.exact ?? new Map())) hosts.add(key);
+      const [left, right] = [new Set(old?.wildcards), new Set(now?.wildcards)];
+      for (const one of left) if (!right.has(one)) hosts.add(one.host);
+      for (const one of right) if (!left.has(one)) hosts.add(one.host);
+    }
+    return [...hosts];
+  });
 }
 
 const merged = new WeakMap<

@@ -7,39 +7,33 @@ const first = ipv4ToNumber(parseIp("240.240.0.1")!);
 export const automaticAddresses = 65_534;
 
 /**
- * Gives each host an address. A host keeps what it had before. A new one gets the address that its name hashes to, or
- * the next free one on a walk that its name decides too: so the same names get the same addresses after a restart and
- * elsewhere, and who else comes or goes moves nobody, as long as two names do not meet.
+ * Gives an address to each host that has none: the one that its name hashes to, or the next free one on a walk that its
+ * name decides too. So the same names get the same addresses after a restart and elsewhere, and who else comes or goes
+ * moves nobody, as long as two names do not meet.
  */
 export function allocate(options: {
   /** In the order in which they may choose. */
   readonly hosts: readonly Hostname[];
-  readonly before: ReadonlyMap<Hostname, Ip>;
+  /** Automatic addresses that others have. */
+  readonly taken: { readonly size: number; has(ip: Ip): boolean };
   /** Addresses that people wrote down: never given away. */
   readonly reserved: { has(ip: Ip): boolean };
   /** How many there are; fewer in a test. */
   readonly size?: number;
 }): { readonly given: ReadonlyMap<Hostname, Ip>; readonly without: readonly Hostname[] } {
-  const { hosts, before, reserved, size = automaticAddresses } = options;
+  const { hosts, taken, reserved, size = automaticAddresses } = options;
   const given = new Map<Hostname, Ip>();
-  const taken = new Set<Ip>();
-  const waiting: Hostname[] = [];
-  for (const host of hosts) {
-    const kept = before.get(host);
-    if (kept !== undefined && !reserved.has(kept) && !taken.has(kept)) {
-      given.set(host, kept);
-      taken.add(kept);
-    } else waiting.push(host);
-  }
+  const now = new Set<Ip>();
   const without: Hostname[] = [];
-  for (const host of waiting) {
-    const ip = taken.size < size ? walk(host, size, (one) => !taken.has(one) && !reserved.has(one)) : undefined;
+  for (const host of hosts) {
+    const free = (one: Ip) => !now.has(one) && !taken.has(one) && !reserved.has(one);
+    const ip = taken.size + now.size < size ? walk(host, size, free) : undefined;
     if (ip === undefined) {
       without.push(host);
       continue;
     }
     given.set(host, ip);
-    taken.add(ip);
+    now.add(ip);
   }
   return { given, without };
 }

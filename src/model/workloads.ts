@@ -1,4 +1,5 @@
 import type { Pod } from "../resources/index.ts";
+import type { Change, SortedMap } from "../values/index.ts";
 import type { Workload } from "./mesh.ts";
 
 const made = new WeakMap<Pod, Workload>();
@@ -25,3 +26,21 @@ export function workloadOf(pod: Pod): Workload {
   }
   return workload;
 }
+
+/** Workloads by `namespace/name` after Pods changed. What Pods report every few seconds is mostly nothing of ours. */
+export function nextWorkloads(
+  before: SortedMap<string, Workload>,
+  pods: ReadonlyArray<Change<string, Pod>>,
+): SortedMap<string, Workload> {
+  const wanted = new Map<string, Workload | undefined>();
+  for (const { before: pod } of pods) if (pod) wanted.set(keyOf(pod), undefined);
+  for (const { after: pod } of pods) {
+    if (!pod || pod.status.phase === "Succeeded" || pod.status.phase === "Failed") continue;
+    const workload = workloadOf(pod);
+    const known = before.get(keyOf(pod));
+    wanted.set(keyOf(pod), known && JSON.stringify(known) === JSON.stringify(workload) ? known : workload);
+  }
+  return before.with(wanted);
+}
+
+const keyOf = ({ metadata }: Pod) => `${metadata.namespace}/${metadata.name}`;

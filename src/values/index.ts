@@ -19,5 +19,6 @@ export { type Labels, selects } from "./labels.ts";
 export { formatOrigin, type Origin } from "./origin.ts";
 export { distance, formatLocality, type Locality, nowhere, parseLocality } from "./place.ts";
 export { isHttp, isHttp2, isPortNumber, isTls, type Protocol, parseProtocol, protocolOfServicePort } from "./port.ts";
+export { type Change, changesBetween, type Run, SortedMap } from "./sorted-map.ts";
 export { parseSpiffeId, type SpiffeId, type SpiffeParts, spiffeId, spiffeParts } from "./spiffe.ts";
 export { clusterName, outbound, parseClusterName, parseSniName, sniName, type TrafficName } from "./traffic-name.ts";
