@@ -62,11 +62,11 @@ function joined(outer: string, inner: string): string {
   return inner.startsWith("[") ? outer + inner : `${outer}.${inner}`;
 }
 
-/** The objects in a document: those of a `List`, else the document itself. */
-function listed(value: unknown): ReadonlyArray<{ readonly item: unknown; readonly path: Path }> {
+/** The objects in a document: those of a `List`, and of lists in it, else the document itself. */
+function listed(value: unknown, prefix: Path = []): ReadonlyArray<{ readonly item: unknown; readonly path: Path }> {
   const list = value as { kind?: unknown; items?: unknown } | null;
   const isList =
     typeof list === "object" && list !== null && typeof list.kind === "string" && list.kind.endsWith("List");
-  if (!isList || !Array.isArray(list.items)) return [{ item: value, path: [] }];
-  return list.items.map((item, index) => ({ item, path: ["items", index] }));
+  if (!isList || !Array.isArray(list.items)) return [{ item: value, path: prefix }];
+  return list.items.flatMap((item, index) => listed(item, [...prefix, "items", index]));
 }
