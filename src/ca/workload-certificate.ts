@@ -96,6 +96,8 @@ export interface HeldCertificate {
   readonly certChainPem: string;
   readonly privateKeyPem: string;
   readonly rootsPem: string;
+  /** When it came, by this machine's clock: CAs date certificates back, so its own dates do not tell. */
+  readonly sinceMs: number;
 }
 
 /** A certificate that ends sooner than this, or than a tenth of its life, is not worth beginning with. */
@@ -120,13 +122,18 @@ export function readHeldCertificate(
   const { certChainPem, rootsPem } = held;
   const checked = checkWorkloadCertificate({ certChainPem, rootsPem, privateKey }, { expected, nowMs });
   if (!checked.ok) return checked;
-  const { notBefore, notAfter } = checked.certificate;
-  const leftMs = notAfter - nowMs;
-  if (leftMs < Math.min(leastLeftMs, (notAfter - notBefore) / 10))
+  const leftMs = checked.certificate.notAfter - nowMs;
+  if (leftMs < Math.min(leastLeftMs, lifeOf(checked.certificate, held.sinceMs) / 10))
     return refuse(`it ends in ${Math.max(0, Math.round(leftMs / 1000))} s`);
   const shown = decodeCertificates(certChainPem).map(({ der }) => der);
   const today = verifyPeer(shown, trust, { nowMs, role: "client" });
   return today.ok ? checked : refuse(`the mesh's root is another now: ${today.reason}`);
+}
+
+/** How long a certificate that came at `sinceMs` has to live from then on; from its own beginning when that cannot be. */
+export function lifeOf(certificate: WorkloadCertificate, sinceMs: number): number {
+  const { notBefore, notAfter } = certificate;
+  return notAfter - (sinceMs >= notBefore && sinceMs < notAfter ? sinceMs : notBefore);
 }
 
 function refuse(reason: string): { readonly ok: false; readonly reason: string } {

@@ -226,7 +226,7 @@ describe("a certificate of an earlier run", () => {
     await first.scope.close();
     first.state.asked = 0;
     const { certChainPem, privateKeyPem, rootsPem } = certificate;
-    const held: HeldCertificate = { certChainPem, privateKeyPem, rootsPem };
+    const held: HeldCertificate = { certChainPem, privateKeyPem, rootsPem, sinceMs: startMs };
     const trust = decodeTrustBundle(rootsPem);
     const again = () => {
       const scope = new Scope();
@@ -237,7 +237,13 @@ describe("a certificate of an earlier run", () => {
       return {
         scope,
         certs: startWorkloadCerts(
-          { ...first.deps, metrics: new Metrics(), fetch, expected: identity, initial: certificate },
+          {
+            ...first.deps,
+            metrics: new Metrics(),
+            fetch,
+            expected: identity,
+            initial: { certificate, sinceMs: startMs },
+          },
           scope,
         ),
       };
@@ -245,15 +251,15 @@ describe("a certificate of an earlier run", () => {
     return { ...first, certificate, held, trust, again };
   }
 
-  test("is shown at once and renewed at half its life", async () => {
+  test("is shown at once and renewed when it would have been, not sooner", async () => {
     const { clock, certificate, again, state } = await earlier();
     await clock.advanceAsync(5 * hourMs);
     const { certs, scope } = again();
     expect(certs.current.value).toBe(certificate);
     expect(await certs.ready()).toBe(certificate);
-    await clock.advanceAsync(6.7 * hourMs);
+    await clock.advanceAsync(6.9 * hourMs);
     expect(state.asked).toBe(0);
-    await clock.advanceAsync(0.4 * hourMs);
+    await clock.advanceAsync(0.2 * hourMs);
     expect(state.asked).toBe(1);
     expect(certs.current.value!.serial).not.toBe(certificate.serial);
     await scope.close();

@@ -14,7 +14,7 @@ import type { SpiffeId } from "../values/index.ts";
 import type { CertificateAnswer, FetchCertificate } from "./client.ts";
 import { encodeCsr } from "./csr.ts";
 import { type KeyPair, type KeyType, makeKeyPairInBackground } from "./keys.ts";
-import { checkWorkloadCertificate, type WorkloadCertificate } from "./workload-certificate.ts";
+import { checkWorkloadCertificate, lifeOf, type WorkloadCertificate } from "./workload-certificate.ts";
 
 export interface WorkloadCerts {
   /**
@@ -52,7 +52,8 @@ type Outcome = "renewed" | "failed";
 /**
  * Keeps one certificate fresh. The key is made here for each certificate and leaves only towards TLS. Returns at once; the
  * first certificate comes when the CA answers (`ready`). `expected` refuses an answer for anybody else. `initial` is one of an
- * earlier run, checked already (`readHeldCertificate`): it is renewed when it would have been; one that has ended is ignored.
+ * earlier run, checked already (`readHeldCertificate`), and when it came: it is renewed when it would have been; one that
+ * has ended is ignored.
  */
 export function startWorkloadCerts(
   deps: {
@@ -62,7 +63,7 @@ export function startWorkloadCerts(
     readonly log: Logger;
     readonly metrics: Metrics;
     readonly expected?: SpiffeId;
-    readonly initial?: WorkloadCertificate;
+    readonly initial?: { readonly certificate: WorkloadCertificate; readonly sinceMs: number };
     readonly settings?: RenewalSettings;
   },
   scope: Scope,
@@ -171,11 +172,11 @@ export function startWorkloadCerts(
 
   const renewalPart = () => Math.min(0.95, Math.max(0.05, renewAt + jitter * (2 * random() - 1)));
 
-  /** Goes on with a certificate as if it had been issued in this run, at the instant from which it is valid. */
-  const resume = (held: WorkloadCertificate) => {
-    lifetimeMs = held.notAfter - held.notBefore;
-    dueIn(Math.max(0, held.notBefore + lifetimeMs * renewalPart() - clock.now()));
-    publish(held);
+  /** Goes on with a certificate as if it had come in this run. */
+  const resume = ({ certificate, sinceMs }: NonNullable<typeof deps.initial>) => {
+    lifetimeMs = lifeOf(certificate, sinceMs);
+    dueIn(Math.max(0, certificate.notAfter - lifetimeMs * (1 - renewalPart()) - clock.now()));
+    publish(certificate);
     plan();
   };
 
@@ -199,7 +200,8 @@ export function startWorkloadCerts(
 
   scope.defer(() => timer?.cancel());
   const { initial } = deps;
-  if (initial && initial.notBefore <= clock.now() && clock.now() < initial.notAfter) resume(initial);
+  const held = initial?.certificate;
+  if (held && held.notBefore <= clock.now() && clock.now() < held.notAfter) resume(initial);
   else void renewNow();
   return {
     current,
