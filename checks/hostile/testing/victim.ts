@@ -5,7 +5,14 @@ import { runUntilSignalled } from "../../../src/cli/service.ts";
 import { buildMesh, defaultMeshSettings } from "../../../src/model/index.ts";
 import { NodeSchema } from "../../../src/proto/gen/envoy/config/core/v3/base_pb.js";
 import { typeUrls } from "../../../src/proto/index.ts";
-import { ConfigStore, certificateSecret, startProxy, trustSecret } from "../../../src/proxy/index.ts";
+import {
+  ConfigStore,
+  certificateSecret,
+  type EmbeddedProxy,
+  type Secrets,
+  startProxy,
+  trustSecret,
+} from "../../../src/proxy/index.ts";
 import { kindNames, type Resource, readResources } from "../../../src/resources/index.ts";
 import { parseIp } from "../../../src/values/index.ts";
 import { readNode, snapshotFor } from "../../../src/xds/index.ts";

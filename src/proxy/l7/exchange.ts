@@ -58,6 +58,8 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
   #pool: ClusterPool | undefined;
   #endpoint: Endpoint | undefined;
   #connection: ClientConnection | undefined;
+  /** A connection that we wait for. */
+  #acquiring: Promise<ClientConnection> | undefined;
   #stream: UpstreamStream | undefined;
   #ended: ((outcome: Outcome) => void) | undefined;
   #attempt = 0;
@@ -469,12 +471,15 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
         this.#send(acquired);
         return;
       }
+      this.#acquiring = acquired;
       acquired.then(
         (ready) => {
+          if (this.#acquiring === acquired) this.#acquiring = undefined;
           if (current === this.#try && !this.#finished) this.#send(ready);
           else ready.release();
         },
         (caught) => {
+          if (this.#acquiring === acquired) this.#acquiring = undefined;
           if (current === this.#try && !this.#finished) this.#noConnection(caught);
         },
       );
@@ -593,8 +598,15 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.reset();
+    this.#notWaiting();
     this.#ended?.(outcome);
     this.#ended = undefined;
+  }
+
+  /** What was being made for us is for the next one. */
+  #notWaiting(): void {
+    if (this.#acquiring !== undefined) this.#pool!.abandon(this.#acquiring);
+    this.#acquiring = undefined;
   }
 
   #timedOut(ms: number): void {
@@ -900,6 +912,7 @@ export class Exchange implements DownstreamHandler, UpstreamHandler {
     this.#tryTimeout?.cancel();
     this.#wait?.cancel();
     this.#idle?.cancel();
+    this.#notWaiting();
     this.#ended?.("cancelled");
     this.#ended = undefined;
     this.#body = [];

@@ -24,6 +24,9 @@ import type { Served } from "./serve-http.ts";
  */
 const calm = { windowMs: 10_000, resets: 200, pings: 100, settings: 50 } as const;
 
+/** After how long without a request a client is sent a ping, and how long it has to answer it, in milliseconds. */
+const lively = { quietMs: 15_000, answerMs: 15_000 } as const;
+
 const noAnswer = new Set([204, 205, 304]);
 const methodForm = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const pathForm = /^[\x21\x22\x24-\x7e]+$/;
@@ -52,8 +55,20 @@ export function serveHttp2(served: Served): Promise<void> {
     const guard = new Guard(session, () => http.clock.monotonic());
     let active = 0;
     let idleSince = http.clock.monotonic();
+    let quietSince = idleSince;
+    let asked = false;
     const swept = {
       onSweep(now: number) {
+        // After a broken frame the codec says GOAWAY and reads nothing more, and tells us nothing of it; a client may be
+        // gone without a word. Neither answers a ping.
+        if (asked && now - quietSince >= lively.answerMs) session.destroy();
+        else if (!asked && active === 0 && now - Math.max(quietSince, idleSince) >= lively.quietMs) {
+          quietSince = now;
+          asked = session.ping(() => {
+            asked = false;
+            quietSince = http.clock.monotonic();
+          });
+        }
         if (active === 0 && manager.idleTimeoutMs > 0 && now - idleSince >= manager.idleTimeoutMs) session.close();
       },
     };
@@ -77,6 +92,8 @@ export function serveHttp2(served: Served): Promise<void> {
     // What an error means is said by the close that follows it.
     session.on("error", () => {});
     connection.socket.on("error", () => {});
+    // Sockets here may be half-open; a client of HTTP/2 that has ended its side can no longer ask for more of an answer.
+    connection.socket.once("end", () => session.destroy());
     session.on("close", () => {
       http.sweeper.delete(swept);
       connection.draining.removeEventListener("abort", onDrain);

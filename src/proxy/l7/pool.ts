@@ -24,6 +24,8 @@ interface EndpointPool {
   connectingHttp2: Promise<Http2ClientConnection> | undefined;
   /** Connections being made. */
   opening: number;
+  /** Connections being made whose request has gone: the next requests wait for these instead of having more made. */
+  unclaimed: number;
 }
 
 /** All connections to one cluster. */
@@ -32,7 +34,10 @@ class ClusterPool implements Swept {
   readonly #clock: Clock;
   readonly #sweeper: Sweeper;
   readonly #endpoints = new Map<string, EndpointPool>();
-  readonly #waiting: Array<Waiting & { readonly endpoint: Endpoint }> = [];
+  readonly #waiting: Array<Waiting & { readonly endpoint: Endpoint; readonly promise: Promise<ClientConnection> }> = [];
+  /** What `acquire` is waiting for, by the promise that it gave. */
+  readonly #making = new WeakMap<Promise<ClientConnection>, EndpointPool>();
+  readonly #claims = new WeakMap<Promise<ClientConnection>, { readonly pool: EndpointPool | undefined }>();
   #connections = 0;
   /** Requests running now, for the circuit breaker. */
   active = 0;
@@ -60,16 +65,53 @@ class ClusterPool implements Swept {
     if (protocol === "http2") return this.#acquireHttp2(pool);
     for (let found = pool.idle.pop(); found; found = pool.idle.pop()) if (found.usable) return found;
     const { limits } = this.#upstream;
-    if (this.#connections < limits.maxConnections) return this.#connectHttp1(pool);
-    // An idle connection to another endpoint stands in the way of this one.
-    if (this.#evictIdle()) return this.#connectHttp1(pool);
+    if (pool.unclaimed > 0) {
+      pool.unclaimed--;
+      return this.#wait(endpoint, pool);
+    }
+    // An idle connection to another endpoint may stand in the way of this one.
+    if (this.#connections < limits.maxConnections || this.#evictIdle()) {
+      const making = this.#connectHttp1(pool);
+      this.#making.set(making, pool);
+      return making;
+    }
     if (this.#waiting.length >= limits.maxPendingRequests) {
       throw new Failure(
         "upstream/overflow",
         `${this.#connections} connections are busy and ${this.#waiting.length} requests wait already`,
       );
     }
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject, endpoint }));
+    return this.#wait(endpoint, undefined);
+  }
+
+  /**
+   * The request that `acquiring` was for has gone. What is being made for it serves the next one: whoever asks and takes
+   * back at once does not have a connection made each time.
+   */
+  abandon(acquiring: Promise<ClientConnection>): void {
+    const pool = this.#making.get(acquiring);
+    if (pool) {
+      this.#making.delete(acquiring);
+      pool.unclaimed++;
+      return;
+    }
+    const claim = this.#claims.get(acquiring);
+    if (!claim) return;
+    const at = this.#waiting.findIndex((one) => one.promise === acquiring);
+    if (at < 0) return;
+    this.#waiting.splice(at, 1);
+    if (claim.pool) claim.pool.unclaimed++;
+  }
+
+  /** Waits for any connection to the endpoint to be free; `pool` when one that nobody claims is being made. */
+  #wait(endpoint: Endpoint, pool: EndpointPool | undefined): Promise<ClientConnection> {
+    let settle!: Waiting;
+    const promise = new Promise<ClientConnection>((resolve, reject) => {
+      settle = { resolve, reject };
+    });
+    this.#claims.set(promise, { pool });
+    this.#waiting.push({ ...settle, endpoint, promise });
+    return promise;
   }
 
   closeIdle(): void {
@@ -105,7 +147,15 @@ class ClusterPool implements Swept {
   #pool(endpoint: Endpoint): EndpointPool {
     let pool = this.#endpoints.get(endpoint.key);
     if (!pool) {
-      pool = { endpoint, idle: [], http1: new Set(), http2: new Set(), connectingHttp2: undefined, opening: 0 };
+      pool = {
+        endpoint,
+        idle: [],
+        http1: new Set(),
+        http2: new Set(),
+        connectingHttp2: undefined,
+        opening: 0,
+        unclaimed: 0,
+      };
       this.#endpoints.set(endpoint.key, pool);
     }
     pool.endpoint = endpoint;
@@ -135,6 +185,8 @@ class ClusterPool implements Swept {
       throw caught;
     } finally {
       pool.opening--;
+      // Whoever it was made for has it now, or has gone; it can be unclaimed no longer.
+      pool.unclaimed = Math.min(pool.unclaimed, pool.opening);
     }
   }
 
