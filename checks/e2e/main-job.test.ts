@@ -28,6 +28,8 @@ describe.each(modes)(
     let lab: TestLab;
     let gateway: ReturnType<typeof cluster>["gateway"];
     const node = process.execPath;
+    /** On loopback each gateway has a port of its own. */
+    const theGateway = () => ({ gateway: gateway.address, gatewayPort: inNamespaces ? 15443 : gateway.nodePort });
     const app = (name: string) => join(root, `dist/lab/apps/${name}.js`);
     const sample = (name: string) => readFileSync(join(root, "samples", name), "utf8");
     const ready = (name: string, workload: string) =>
@@ -157,7 +159,7 @@ describe.each(modes)(
         "cluster1",
         remoteService({
           host: "tcp-echo.bar.global",
-          gateway: gateway.address,
+          ...theGateway(),
           vip: "240.0.0.3",
           ports: [
             { name: "tcp", number: 9000, protocol: "TCP" },
@@ -190,7 +192,7 @@ describe.each(modes)(
         "cluster1",
         remoteService({
           host: "grpc-echo.bar.global",
-          gateway: gateway.address,
+          ...theGateway(),
           ports: [{ name: "grpc", number: 7070, protocol: "GRPC" }],
         }),
       );
@@ -302,10 +304,7 @@ describe.each(modes)(
     }
 
     test("editing the entry: new requests follow, one that runs finishes", async () => {
-      await lab.apply(
-        "cluster1",
-        remoteService({ host: "httpbin.bar.global", gateway: gateway.address, vip: "240.0.0.2" }),
-      );
+      await lab.apply("cluster1", remoteService({ host: "httpbin.bar.global", ...theGateway(), vip: "240.0.0.2" }));
       const slow = curl("-o", "/dev/null", "-w", "%{http_code}", "httpbin.bar.global:8000/delay/3");
       await new Promise((resolve) => setTimeout(resolve, 700));
       await lab.apply(
@@ -332,10 +331,7 @@ describe.each(modes)(
       );
       expect(seen.stdout).not.toBe("200");
       expect((await slow).stdout).toBe("200");
-      await lab.apply(
-        "cluster1",
-        remoteService({ host: "httpbin.bar.global", gateway: gateway.address, vip: "240.0.0.2" }),
-      );
+      await lab.apply("cluster1", remoteService({ host: "httpbin.bar.global", ...theGateway(), vip: "240.0.0.2" }));
       await eventually(
         () => curl("-o", "/dev/null", "-w", "%{http_code}", "httpbin.bar.global:8000/headers"),
         (ran) => ran.stdout === "200",

@@ -10,7 +10,7 @@ const images = [
   { image: "localhost:5000/mccutchen/go-httpbin:v2@sha256:00", gets: "httpbin.js" },
   { image: "istio/tcp-echo-server:1.2", gets: "tcp-echo.js" },
   { image: "isthmus/grpc-echo", gets: "grpc-echo.js" },
-  { image: "docker.io/istio/examples-bookinfo-reviews-v2:1.16.2", gets: "bookinfo.js reviews v2" },
+  { image: "docker.io/istio/examples-bookinfo-reviews-v2:1.16.2", gets: "reviews.js v2" },
   { image: "isthmus/gateway", gets: "gateway" },
   { image: "nginx:1.27", gets: "unknown" },
   { image: "", gets: "unknown" },
