@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { generateKeyPairSync, sign } from "node:crypto";
+import { generateKeyPairSync, sign, verify } from "node:crypto";
 import { Cell, systemClock } from "../src/base/index.ts";
 import { Authority, checkCacerts, createIntermediate, createRoot, encodeCsr, makeKeyPair } from "../src/ca/index.ts";
 import { parseSpiffeId } from "../src/values/index.ts";
@@ -34,11 +34,13 @@ export function benchCertificates(
   });
   const identity = parseSpiffeId("spiffe://cluster.local/ns/bench/sa/bench")!;
   const requests = Array.from({ length: 64 }, () => encodeCsr(makeKeyPair("ec-p256").privateKey));
-  const { privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const text = Buffer.alloc(400, 7);
+  const signature = sign("sha256", text, privateKey);
   const work: ReadonlyArray<readonly [string, (i: number) => unknown]> = [
     ["certificate from request", (i) => authority.sign(requests[i % requests.length]!, identity)],
     ["request made, key and all", () => encodeCsr(makeKeyPair("ec-p256").privateKey)],
+    ["node:crypto P-256 verification", () => verify("sha256", text, publicKey, signature)],
     ["node:crypto P-256 signature", () => sign("sha256", text, privateKey)],
   ];
   const spent = work.map(() => ({ times: 0, seconds: 0, cpuMicros: 0 }));

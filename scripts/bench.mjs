@@ -22,7 +22,7 @@ function run(...args) {
   });
 }
 
-for (const step of [["scripts/build.mjs"], ["node_modules/typescript/bin/tsc", "-p", "tsconfig.bench.json"]]) {
+for (const step of [["scripts/generate.mjs"], ["node_modules/typescript/bin/tsc", "-p", "tsconfig.bench.json"]]) {
   const status = await run(...step);
   if (status !== 0 || stopped) process.exit(status || 130);
 }
