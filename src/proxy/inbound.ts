@@ -63,6 +63,7 @@ export async function handle(
   // Gone before we looked.
   if (!own || !remote) {
     raw.destroy();
+    deps.refused(first.config.name, "closed_early");
     return;
   }
   const restored = restore(raw, first, deps);
@@ -255,6 +256,14 @@ function notTaken(sniffed: Sniffed, continueOnTimeout: boolean): NotSettled | un
       };
     case "refused":
       return { reason: "bad_client_hello", sentence: helloSentences[sniffed.reason], flag: "DPE" };
+    case "ended":
+      return continueOnTimeout
+        ? undefined
+        : {
+            reason: "closed_early",
+            sentence: "the caller ended its side before its first bytes were whole",
+            flag: "DC",
+          };
     case "silent":
       return continueOnTimeout
         ? undefined

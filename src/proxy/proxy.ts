@@ -2,13 +2,14 @@ import { setMaxListeners } from "node:events";
 import type { Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import { type Cell, type Clock, type Logger, type Metrics, Scope } from "../base/index.ts";
-import { formatSocketAddress, type SocketAddress } from "../values/index.ts";
+import { type Cidr, cidrContains, formatSocketAddress, type SocketAddress } from "../values/index.ts";
 import type { Secrets } from "./config/secret.ts";
 import type { ConfigStore, ProxyConfig } from "./config/store.ts";
 import { type ExplicitDeps, isExplicit, type ResolveDestination, serveExplicit } from "./explicit-listener.ts";
 import { handle, type InboundDeps } from "./inbound.ts";
 import { AccessLogs } from "./l4/access-log-file.ts";
 import type { Connection } from "./l4/connection.ts";
+import { roomForConnections } from "./l4/descriptors.ts";
 import type { OriginalDestination } from "./l4/original-dst.ts";
 import { proxyTcp } from "./l4/tcp-proxy.ts";
 import { serveHttp, startHttpProxy } from "./l7/serve-http.ts";
@@ -33,6 +34,8 @@ export interface ProxyDeps {
   readonly resolve: ResolveName;
   /** Absent where nothing is captured: then only what a connection's own address says counts. */
   readonly originalDestination?: OriginalDestination | undefined;
+  /** Ranges that are captured whoever connects to them: what the proxy itself sent there would come back to it. */
+  readonly captured?: readonly Cidr[];
   /** For listeners whose callers name their destination; without, every such name has no address. */
   readonly resolveDestination?: ResolveDestination;
   /** For one bound address; what comes above is closed unseen. */
@@ -124,7 +127,8 @@ class RunningProxy implements EmbeddedProxy {
       clock,
       random,
       log,
-      maxConnections: deps.maxConnections ?? defaultMaxConnections,
+      maxConnections:
+        deps.maxConnections ?? Math.min(defaultMaxConnections, roomForConnections() ?? defaultMaxConnections),
       onConnection: (socket, listener) => this.#onConnection(socket, listener),
       onShed: (reason) => this.#metrics.shed(reason),
     });
@@ -297,6 +301,7 @@ class RunningProxy implements EmbeddedProxy {
 
   /** Whether connecting there would come back to one of our own sockets. */
   #isOwn(address: SocketAddress): boolean {
+    if (this.#deps.captured?.some((range) => cidrContains(range, address.ip))) return true;
     if (!this.#sockets.ports.has(address.port)) return false;
     if (address.ip.startsWith("127.") || address.ip === "::1" || address.ip === "0.0.0.0" || address.ip === "::")
       return true;

@@ -15,8 +15,9 @@ const sayAgainMs = 5000;
 
 /**
  * Binds an address and hands over its connections, raw and unread. Throws a `Failure` (`proxy/listen`) when the address
- * cannot be had. A table of descriptors that is full costs the connections that come then, not the process: the runtime
- * closes them at once, and here they are counted.
+ * cannot be had. Connections above the most are closed and counted. A table of descriptors that is full costs the
+ * connections that come then, not the process: the runtime closes them at once and does not tell, so that most should be
+ * what the table has room for.
  */
 export async function accept(options: {
   readonly address: SocketAddress;

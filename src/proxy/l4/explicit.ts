@@ -111,7 +111,7 @@ export async function openExplicit(
   const waiting = { socket, clock: deps.clock, signal: deps.signal, timeoutMs: openingMs };
   const closed = (reason: string): Opened => ({ kind: "closed", reason });
   const first = await peek({ ...waiting, decide: (bytes) => notMore(readOpening(bytes)) });
-  if (first.kind !== "decided") return closed(first.kind === "closed" ? "closed early" : "said nothing in time");
+  if (first.kind !== "decided") return closed(first.kind === "timeout" ? "said nothing in time" : "closed early");
   const opening = first.value;
   switch (opening.kind) {
     case "http":

@@ -12,6 +12,8 @@ export type Sniffed =
   | { readonly kind: "silent" }
   /** Something came and did not become clear in time. */
   | { readonly kind: "slow" }
+  /** Something came, did not become clear, and nothing more will come: the caller has ended its side. */
+  | { readonly kind: "ended" }
   | { readonly kind: "refused"; readonly reason: HelloRefusal }
   | { readonly kind: "closed" };
 
@@ -87,6 +89,7 @@ export function sniff(options: {
   return peek({ ...options, decide: (bytes) => classify(bytes, options.wanted) }).then((outcome) => {
     if (outcome.kind === "decided") return outcome.value;
     if (outcome.kind === "closed") return { kind: "closed" };
+    if (outcome.kind === "ended") return { kind: "ended" };
     return outcome.some ? { kind: "slow" } : { kind: "silent" };
   });
 }
@@ -94,6 +97,8 @@ export function sniff(options: {
 export type Peeked<T> =
   | { readonly kind: "decided"; readonly value: T }
   | { readonly kind: "timeout"; readonly some: boolean }
+  /** Bytes that decide nothing, and the end behind them. */
+  | { readonly kind: "ended" }
   | { readonly kind: "closed" };
 
 /** Shows `decide` all bytes that have come, each time that more have, until it knows; the bytes stay in the socket. */
@@ -115,8 +120,11 @@ export function peek<T>(options: {
     };
     const onClose = () => settle({ kind: "closed" });
     const onReadable = () => {
-      // Putting bytes back tells of readable bytes again: only more than before are news.
-      if (socket.readableLength > 0 && socket.readableLength <= seen) return;
+      // Putting bytes back tells of readable bytes again: only more than before are news, or that no more will come.
+      if (socket.readableLength > 0 && socket.readableLength <= seen) {
+        if (hasEnded(socket)) settle({ kind: "ended" });
+        return;
+      }
       const bytes = socket.read() as Buffer | null;
       if (bytes === null) return;
       seen = bytes.length;
@@ -131,6 +139,16 @@ export function peek<T>(options: {
     signal.addEventListener("abort", onClose, { once: true });
     if (socket.readableLength > 0) onReadable();
   });
+}
+
+/**
+ * Whether the far end has ended its side, though bytes wait in front of the end: then no event tells it. The runtime keeps
+ * this there and documents it nowhere; without it the time limit does the same, later.
+ */
+function hasEnded(socket: Socket): boolean {
+  return (
+    (socket as unknown as { readonly _readableState?: { readonly ended?: boolean } })._readableState?.ended === true
+  );
 }
 
 /** Takes the first `count` bytes, which must have come. */
