@@ -13,6 +13,8 @@ const probes = {
   tcpdump: () => onPath("tcpdump") || "tcpdump is not installed",
   dig: () => onPath("dig") || "dig is not installed",
   openssl: () => onPath("openssl") || "openssl is not installed",
+  haproxy: () => onPath("haproxy") || "haproxy is not installed",
+  nginx: () => onPath("nginx") || "nginx is not installed",
 } satisfies Record<string, () => true | string>;
 
 export type Requirement = keyof typeof probes;

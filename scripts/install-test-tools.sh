@@ -2,7 +2,7 @@
 # Installs the programs that tests and the lab use and the machine lacks, where that is allowed (Debian, as root).
 # Elsewhere it says what is missing and leaves the decision to the tests: they skip loudly, or fail where required.
 set -u
-declare -A packages=([iptables]=iptables [ip]=iproute2 [dig]=dnsutils [tcpdump]=tcpdump [curl]=curl [openssl]=openssl [setpriv]=util-linux)
+declare -A packages=([iptables]=iptables [ip]=iproute2 [dig]=dnsutils [tcpdump]=tcpdump [curl]=curl [openssl]=openssl [haproxy]=haproxy [nginx]=nginx [setpriv]=util-linux)
 missing=()
 for tool in "${!packages[@]}"; do
   command -v "$tool" >/dev/null 2>&1 || PATH="$PATH:/usr/sbin:/sbin" command -v "$tool" >/dev/null 2>&1 || missing+=("${packages[$tool]}")
