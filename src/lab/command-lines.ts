@@ -63,6 +63,8 @@ export interface ProxyLine {
   readonly admin: string;
   readonly networkView: string | undefined;
   readonly interception: "REDIRECT" | "NONE";
+  /** Ranges that are captured whoever connects to them: there the proxy must not go itself. */
+  readonly captured: readonly string[];
   /** Only without redirection: the port of the lab's listener to the application's own. */
   readonly appPorts: Readonly<Record<string, number>> | undefined;
   readonly explicitPort: number | undefined;
@@ -102,6 +104,7 @@ export function proxyLine(options: ProxyLine): readonly string[] {
     ...(options.networkView ? ["--network-view", options.networkView] : []),
     "--interception",
     options.interception,
+    ...(options.captured.length > 0 ? ["--captured", options.captured.join(",")] : []),
     ...(options.appPorts ? ["--app-ports", JSON.stringify(options.appPorts)] : []),
     ...(options.explicitPort === undefined ? [] : ["--explicit-port", String(options.explicitPort)]),
     ...(options.dnsListen ? ["--dns-listen", options.dnsListen] : []),

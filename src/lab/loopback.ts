@@ -40,6 +40,10 @@ const pod: PodNetwork = {
 export class LoopbackPorts {
   readonly #known = new Map<string, number>();
 
+  has(name: string): boolean {
+    return this.#known.has(name);
+  }
+
   /** Finds a port for each name that has none yet. */
   async reserve(names: readonly string[]): Promise<void> {
     // All are held until all are found, so that none is found twice.

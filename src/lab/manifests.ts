@@ -1,47 +1,19 @@
-import { createHash } from "node:crypto";
-import {
-  type FSWatcher,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  watch,
-  writeFileSync,
-} from "node:fs";
-import { basename, join, relative } from "node:path";
-import { type Clock, Failure, type Logger, type Scope, type Timer } from "../base/index.ts";
-import {
-  formatViolation,
-  kinds,
-  plainObjects,
-  type Resource,
-  readResources,
-  type Violation,
-} from "../resources/index.ts";
-import { substitute, type Variables } from "./variables.ts";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Failure, type Scope } from "../base/index.ts";
+import { formatViolation, plainObjects, type Resource, readResources, type Violation } from "../resources/index.ts";
+import { keysOf, type Layer, layerOf, type ObjectName, objectKey, readObject } from "./object-key.ts";
+import { UserFiles, type UserFilesOptions } from "./user-files.ts";
+import { hintFor, substitute, type Variables } from "./variables.ts";
+import { writeAtomic } from "./write-atomic.ts";
 
-export interface ManifestsOptions {
-  readonly cluster: string;
-  readonly folders: readonly string[];
-  /** Folders that the control plane reads: copies of the user's files, and what was applied. */
-  readonly copyFolder: string;
+export interface ManifestsOptions extends UserFilesOptions {
+  /** What was applied by command, for the control plane to read. */
   readonly appliedFolder: string;
   /** The system's own objects: below everything else. */
   readonly systemFolder: string;
   readonly system: readonly object[];
-  readonly variables: Variables;
-  /** What is done to each object before the control plane sees it; undefined where objects stay as they are written. */
-  readonly rewrite: ((object: Readonly<Record<string, unknown>>) => Readonly<Record<string, unknown>>) | undefined;
-  readonly clock: Clock;
-  readonly log: Logger;
-  readonly onChange: () => void;
 }
-
-/** How long folders must have been quiet before they are read again: editors write in several steps. */
-const quietMs = 100;
-/** A folder is looked at again after this time in any case: not every file system tells of changes. */
-const lookAgainMs = 5_000;
 
 /**
  * The objects of one cluster: the system's, then those of the user's folders (watched), then those applied by command;
@@ -49,13 +21,9 @@ const lookAgainMs = 5_000;
  */
 export class Manifests {
   readonly #options: ManifestsOptions;
-  readonly #watchers = new Map<string, FSWatcher>();
-  #timer: Timer | undefined;
-  #layers: readonly [Layer, Layer, Layer] = [new Map(), new Map(), new Map()];
-  /** The text of each user's file when it was last read, and the copy that was made. */
-  readonly #copies = new Map<string, { readonly text: string; readonly copy: string }>();
-  readonly #layerOfFile = new Map<string, readonly Resource[]>();
-  #problems: readonly string[] = [];
+  readonly #system: Layer;
+  readonly #files: UserFiles;
+  #applied: Layer = new Map();
 
   constructor(options: ManifestsOptions, scope: Scope) {
     this.#options = options;
@@ -71,203 +39,88 @@ export class Manifests {
         `BUG: the lab's own objects: ${read.violations.map(formatViolation).join("; ")}`,
       );
     }
-    this.#layers = [layerOf(read.resources), new Map(), new Map()];
-    this.#readFolders();
-    scope.defer(() => {
-      this.#timer?.cancel();
-      for (const watcher of this.#watchers.values()) watcher.close();
-    });
-    this.#lookLater(lookAgainMs);
+    this.#system = layerOf(read.resources);
+    this.#files = new UserFiles(options, scope);
   }
 
   /** Violations of the user's files, with the places in the files that the user wrote. */
   get problems(): readonly string[] {
-    return this.#problems;
+    return this.#files.problems;
   }
 
   get resources(): ReadonlyMap<string, Resource> {
-    return new Map(this.#layers.flatMap((layer) => [...layer]));
+    return new Map([...this.#system, ...this.#files.layer, ...this.#applied]);
   }
 
   /** Stores these objects as if an API server had taken them. Throws a `Failure` with every violation of any of them. */
   apply(text: string, options: { readonly file: string; readonly namespace: string }): readonly string[] {
-    const { cluster, variables, appliedFolder } = this.#options;
+    const { cluster, variables } = this.#options;
     const filled = substitute(text, variables);
-    const { resources, violations } = readResources(filled.text, {
-      cluster,
-      file: options.file,
-      defaultNamespace: options.namespace,
-    });
+    const context = { cluster, defaultNamespace: options.namespace };
+    const { resources, violations } = readResources(filled.text, { ...context, file: options.file });
     refuse(violations, filled.unknown, options.file, variables);
     const said: string[] = [];
     const { rewrite = (object) => object } = this.#options;
-    const plain = plainObjects(filled.text).map(rewrite);
-    for (const object of plain) {
-      const [resource] = readResources(JSON.stringify(object), {
-        cluster,
-        defaultNamespace: options.namespace,
-      }).resources;
+    for (const object of plainObjects(filled.text).map(rewrite)) {
+      const resource = readObject(object, context);
       if (!resource) {
         said.push(`${String(object["kind"])} ${nameOf(object)} ignored: the mesh does not read this kind`);
         continue;
       }
-      const key = layerKey(resource);
-      const file = join(appliedFolder, `${fileName(key)}.yaml`);
+      const key = objectKey(resource);
       const metadata = { ...(object["metadata"] as object), namespace: resource.metadata.namespace || undefined };
-      writeAtomic(file, `${JSON.stringify({ ...object, metadata })}\n`);
+      writeAtomic(this.#appliedFile(key), `${JSON.stringify({ ...object, metadata })}\n`);
       said.push(
         `${key.split("/")[0]!.toLowerCase()}/${resource.metadata.name} ${this.resources.has(key) ? "configured" : "created"}`,
       );
     }
-    const applied = new Map(this.#layers[2]);
-    for (const resource of resources) applied.set(layerKey(resource), resource);
-    this.#layers = [this.#layers[0], this.#layers[1], applied];
-    this.#options.onChange();
-    return said;
-  }
-
-  /** Forgets objects that were applied. What comes from the user's own files cannot be deleted here, and that is said. */
-  delete(
-    objects: readonly { readonly kind: string; readonly namespace: string; readonly name: string }[],
-  ): readonly string[] {
-    const said: string[] = [];
-    const applied = new Map(this.#layers[2]);
-    for (const wanted of objects) {
-      const kind = fullKind(wanted.kind);
-      const shown = `${kind.toLowerCase()}/${wanted.name}`;
-      const keys = [`${kind}/${wanted.namespace}/${wanted.name}`, `${kind}//${wanted.name}`];
-      const key = keys.find((candidate) => applied.has(candidate));
-      if (key !== undefined) {
-        applied.delete(key);
-        rmSync(join(this.#options.appliedFolder, `${fileName(key)}.yaml`), { force: true });
-        said.push(`${shown} deleted`);
-        continue;
-      }
-      const elsewhere = keys.map((candidate) => this.#layers[1].get(candidate)).find((found) => found !== undefined);
-      if (elsewhere) {
-        throw new Failure("lab/delete", `${shown} comes from "${elsewhere.origin.file}"`, {
-          hint: "remove it from that file; the lab follows",
-        });
-      }
-      if (keys.some((candidate) => this.#layers[0].has(candidate))) {
-        throw new Failure("lab/delete", `${shown} belongs to the lab itself`);
-      }
-      const near = [...applied.keys()].filter((candidate) => candidate.startsWith(`${kind}/`));
-      throw new Failure("lab/delete", `there is no ${shown} in namespace "${wanted.namespace}"`, {
-        hint: near.length > 0 ? `there is ${near.join(", ")}` : "nothing of this kind was applied",
-      });
+    const applied = new Map(this.#applied);
+    for (const resource of resources) {
+      applied.set(objectKey(resource), resource);
+      this.#files.restore(objectKey(resource));
     }
-    this.#layers = [this.#layers[0], this.#layers[1], applied];
+    this.#applied = applied;
     this.#options.onChange();
     return said;
   }
 
-  #lookLater(ms: number): void {
-    this.#timer?.cancel();
-    this.#timer = this.#options.clock.after(ms, () => {
-      this.#readFolders();
-      this.#lookLater(lookAgainMs);
+  /**
+   * Deletes objects, all or none. One that stands in a file of the user's folders stays away until the file says
+   * something else of it, or until it is applied again. Throws a `Failure` for the first that is not there.
+   */
+  delete(objects: readonly ObjectName[]): readonly string[] {
+    const found = objects.map((wanted) => this.#toDelete(wanted));
+    const applied = new Map(this.#applied);
+    const said = found.map(({ key, shown }) => {
+      // First what is below, so that it never shows.
+      const files = this.#files.delete(key);
+      applied.delete(key);
+      rmSync(this.#appliedFile(key), { force: true });
+      return files.length === 0
+        ? `${shown} deleted`
+        : `${shown} deleted; it stands in ${files.join(" and ")} still and comes back when that changes`;
+    });
+    this.#applied = applied;
+    this.#options.onChange();
+    return said;
+  }
+
+  #toDelete(wanted: ObjectName): { readonly key: string; readonly shown: string } {
+    const { kind, shown, keys } = keysOf(wanted);
+    const key = keys.find((candidate) => this.#applied.has(candidate) || this.#files.layer.has(candidate));
+    if (key !== undefined) return { key, shown };
+    if (keys.some((candidate) => this.#system.has(candidate))) {
+      throw new Failure("lab/delete", `${shown} belongs to the lab itself`);
+    }
+    const near = [...this.#files.layer.keys(), ...this.#applied.keys()].filter((other) => other.startsWith(`${kind}/`));
+    throw new Failure("lab/delete", `there is no ${shown} in namespace "${wanted.namespace}"`, {
+      hint: near.length > 0 ? `there is ${[...new Set(near)].join(", ")}` : `there is no object of kind ${kind}`,
     });
   }
 
-  #readFolders(): void {
-    const { folders, copyFolder, variables, cluster } = this.#options;
-    const seen = new Set<string>();
-    const problems: string[] = [];
-    let changed = false;
-    for (const folder of folders) {
-      for (const file of this.#files(folder, problems)) {
-        seen.add(file);
-        let text: string;
-        try {
-          text = readFileSync(file, "utf8");
-        } catch (caught) {
-          problems.push(`${file}: cannot be read: ${(caught as Error).message}`);
-          continue;
-        }
-        const filled = substitute(text, variables);
-        for (const name of filled.unknown) problems.push(`${file}: nobody knows \${${name}}: ${hintFor(variables)}`);
-        const { resources, violations } = readResources(filled.text, { cluster, file });
-        problems.push(...violations.map(formatViolation));
-        if (this.#copies.get(file)?.text === filled.text) continue;
-        changed = true;
-        const copy = join(copyFolder, `${copyName(folder, file)}.yaml`);
-        writeAtomic(copy, this.#copyOf(filled.text, file, violations.length === 0));
-        this.#copies.set(file, { text: filled.text, copy });
-        this.#layerOfFile.set(file, lastGood(this.#layerOfFile.get(file) ?? [], resources, violations));
-      }
-    }
-    for (const [file, { copy }] of this.#copies) {
-      if (seen.has(file)) continue;
-      rmSync(copy, { force: true });
-      this.#copies.delete(file);
-      this.#layerOfFile.delete(file);
-      changed = true;
-    }
-    this.#problems = problems;
-    if (!changed) return;
-    this.#layers = [this.#layers[0], layerOf([...this.#layerOfFile.values()].flat()), this.#layers[2]];
-    this.#options.onChange();
+  #appliedFile(key: string): string {
+    return join(this.#options.appliedFolder, `${key.replaceAll("/", "_")}.yaml`);
   }
-
-  /** The copy keeps every line where it is, so places in it are places in the original; unless objects are rewritten. */
-  #copyOf(text: string, file: string, good: boolean): string {
-    const { rewrite } = this.#options;
-    const body =
-      rewrite && good
-        ? plainObjects(text)
-            .map((object) => JSON.stringify(rewrite(object)))
-            .join("\n---\n")
-        : text;
-    return `${body}${body.endsWith("\n") ? "" : "\n"}# Copied from ${file}\n`;
-  }
-
-  /** YAML and JSON files below a folder; each folder on the way is watched from now on. */
-  #files(folder: string, problems: string[]): readonly string[] {
-    try {
-      if (!this.#watchers.has(folder)) {
-        const watcher = watch(folder, () => this.#lookLater(quietMs));
-        watcher.on("error", () => {
-          watcher.close();
-          this.#watchers.delete(folder);
-        });
-        this.#watchers.set(folder, watcher);
-      }
-      return readdirSync(folder, { withFileTypes: true })
-        .filter((entry) => !entry.name.startsWith("."))
-        .sort((a, b) => a.name.localeCompare(b.name))
-        .flatMap((entry) => {
-          const path = join(folder, entry.name);
-          if (entry.isDirectory()) return this.#files(path, problems);
-          return /\.(ya?ml|json)$/.test(entry.name) ? [path] : [];
-        });
-    } catch (caught) {
-      problems.push(`${folder}: cannot be read: ${(caught as Error).message}`);
-      return [];
-    }
-  }
-}
-
-type Layer = ReadonlyMap<string, Resource>;
-
-/** Within one cluster, kind, namespace and name tell objects apart. */
-function layerKey({ kind, metadata }: Resource): string {
-  return `${kind}/${metadata.namespace}/${metadata.name}`;
-}
-
-function layerOf(resources: readonly Resource[]): Layer {
-  return new Map(resources.map((resource) => [layerKey(resource), resource]));
-}
-
-/** A file with a mistake in it keeps the objects that it had and that cannot be read now. */
-function lastGood(
-  before: readonly Resource[],
-  now: readonly Resource[],
-  violations: readonly Violation[],
-): readonly Resource[] {
-  if (!violations.some(({ severity }) => severity === "error")) return now;
-  const fresh = new Set(now.map(layerKey));
-  return [...before.filter((resource) => !fresh.has(layerKey(resource))), ...now];
 }
 
 function refuse(
@@ -282,50 +135,7 @@ function refuse(
   throw new Failure("input/manifest", `nothing was applied:\n${wrong.join("\n")}`);
 }
 
-function hintFor(variables: Variables): string {
-  return `there is ${Object.keys(variables).join(", ")}`;
-}
-
-/** `serviceentry`, `se` or `ServiceEntry` to `ServiceEntry`. */
-function fullKind(word: string): string {
-  const short: Readonly<Record<string, string>> = {
-    se: "ServiceEntry",
-    vs: "VirtualService",
-    dr: "DestinationRule",
-    gw: "Gateway",
-    we: "WorkloadEntry",
-    svc: "Service",
-    po: "Pod",
-    deploy: "Deployment",
-    ns: "Namespace",
-    sa: "ServiceAccount",
-  };
-  const known = Object.keys(kinds);
-  const lower = word.toLowerCase().split(".")[0]!;
-  const found =
-    short[lower] ??
-    known.find((kind) => [kind, `${kind}s`, kind.replace(/y$/, "ies")].some((form) => form.toLowerCase() === lower));
-  if (found) return found;
-  throw new Failure("input/kind", `there is no kind "${word}"`, { hint: `there is ${known.join(", ")}` });
-}
-
 function nameOf(object: Readonly<Record<string, unknown>>): string {
   const metadata = object["metadata"] as { name?: unknown } | undefined;
   return `"${String(metadata?.name ?? "")}"`;
-}
-
-function fileName(key: string): string {
-  return key.replaceAll("/", "_");
-}
-
-function copyName(folder: string, file: string): string {
-  const place = createHash("sha256").update(folder).digest("hex").slice(0, 8);
-  return `${place}-${relative(folder, file).replaceAll(/[/\\]/g, "_") || basename(file)}`;
-}
-
-/** The file appears whole under its name, so a reader never sees half of it. The part is hidden, for watchers. */
-export function writeAtomic(file: string, text: string): void {
-  const part = join(file, "..", `.${basename(file)}.part`);
-  writeFileSync(part, text);
-  renameSync(part, file);
 }

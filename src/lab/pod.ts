@@ -1,16 +1,13 @@
 import { chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Clock, explain, type Logger, type Timer } from "../base/index.ts";
-import type { Container } from "../resources/index.ts";
 import { askAdmin } from "./admin-client.ts";
 import { proxyUid } from "./capture.ts";
-import { packageFile } from "./enclosure.ts";
 import { lastLines } from "./follow.ts";
 import { imageCommand, withPorts } from "./images.ts";
 import type { PodNetwork } from "./network.ts";
 import { Program } from "./program.ts";
-import { run } from "./run.ts";
-import { targetPort } from "./runtime-objects.ts";
+import { ReadinessProbe } from "./readiness-probe.ts";
 import type { PodPhase, PodStatus } from "./types.ts";
 import type { WantedPod } from "./workloads.ts";
 
@@ -55,11 +52,15 @@ export class LabPod {
   #stopping = false;
   #message = "starting";
   #imageProblem: string | undefined;
-  #ranProbeAt = Number.NEGATIVE_INFINITY;
-  #probePassed = false;
+  readonly #probes: ReadonlyMap<string, ReadinessProbe>;
 
   constructor(parts: PodParts) {
     this.parts = parts;
+    this.#probes = new Map(
+      parts.wanted.containers.flatMap((container) =>
+        container.readinessProbe ? [[container.name, new ReadinessProbe(container, container.readinessProbe)]] : [],
+      ),
+    );
   }
 
   get ready(): boolean {
@@ -239,46 +240,12 @@ export class LabPod {
         const port = this.parts.appPort(containerPort);
         if (!(await network.listens(port))) return `${container.name} does not listen on port ${port} yet`;
       }
-      const problem = await this.#probe(container);
-      if (problem !== undefined) return problem;
+      const { clock, appPort } = this.parts;
+      const env = this.environment(container.name);
+      const problem = await this.#probes.get(container.name)?.problem({ clock, network, appPort, env });
+      if (problem !== undefined) return `readiness probe of ${wanted.workload}/${container.name}: ${problem}`;
     }
     return undefined;
-  }
-
-  /** The container's own readiness probe, as often as it asks for once it has passed. */
-  async #probe(container: Container): Promise<string | undefined> {
-    const { readinessProbe: probe } = container;
-    const { clock, network, wanted } = this.parts;
-    if (!probe) return undefined;
-    const now = clock.monotonic();
-    if (this.#probePassed && now - this.#ranProbeAt < probe.periodSeconds * 1000) return undefined;
-    this.#ranProbeAt = now;
-    const argv = this.#probeLine(container, probe);
-    if (argv === undefined) return undefined;
-    const line = network.enter(argv, "app", this.environment(container.name));
-    const { code, stderr } = await run(line.argv, {
-      env: { ...line.env },
-      timeoutMs: probe.timeoutSeconds * 1000 + 2000,
-    });
-    this.#probePassed = code === 0;
-    return code === 0
-      ? undefined
-      : `readiness probe of ${wanted.workload}/${container.name}: ${stderr.trim().slice(0, 200)}`;
-  }
-
-  #probeLine(container: Container, probe: NonNullable<Container["readinessProbe"]>): readonly string[] | undefined {
-    const number = (target: number | string) => {
-      const port = targetPort(target, { containers: [container] });
-      return port === undefined ? 0 : this.parts.appPort(port);
-    };
-    if (probe.exec) return probe.exec.command;
-    if (probe.httpGet) {
-      const { scheme, port, path } = probe.httpGet;
-      const url = `${scheme.toLowerCase()}://127.0.0.1:${number(port)}${path.startsWith("/") ? path : `/${path}`}`;
-      return probeLine("http", url, probe.timeoutSeconds);
-    }
-    const port = probe.tcpSocket?.port ?? probe.grpc?.port;
-    return port === undefined ? undefined : probeLine("tcp", String(number(port)), probe.timeoutSeconds);
   }
 
   /** Callers are told first; then everything of it is asked to end, and has until its grace is over. */
@@ -304,8 +271,3 @@ export class LabPod {
 /** How long callers have to hear that a pod is going, before it goes. */
 const tellMs = 500;
 const longestGraceMs = 30_000;
-
-/** One look at an application from within its pod. */
-function probeLine(kind: "http" | "tcp", target: string, timeoutSeconds: number): readonly string[] {
-  return [process.execPath, packageFile("lab", "probe-main.js"), kind, target, String(timeoutSeconds * 1000)];
-}

@@ -10,7 +10,8 @@ import {
   mintToken,
   writeCacerts,
 } from "../ca/index.ts";
-import { Cluster, gatewayPortName, gatewayPorts } from "./cluster.ts";
+import { Cluster } from "./cluster.ts";
+import { gatewayPortName, gatewayPorts } from "./gateway-role.ts";
 import { useRealHttpbin } from "./images.ts";
 import { LoopbackPorts, startLoopback } from "./loopback.ts";
 import { startNamespaces } from "./netns.ts";

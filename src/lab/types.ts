@@ -74,10 +74,21 @@ export interface ClusterStatus {
     readonly nodeAddress: string;
     readonly nodePort: number;
   };
-  readonly controlPlane: { readonly address: string; readonly admin: string; readonly ready: boolean };
+  readonly controlPlane: ControlPlaneStatus;
   readonly pods: readonly PodStatus[];
   /** What is wrong in manifests or what the control plane complains about, one line each. */
   readonly problems: readonly string[];
+}
+
+export interface ControlPlaneStatus {
+  /** Where proxies find it. */
+  readonly address: string;
+  /** Path of its admin socket. */
+  readonly admin: string;
+  readonly ready: boolean;
+  readonly restarts: number;
+  /** Why it is not ready, in words; absent when it is. */
+  readonly message?: string;
 }
 
 export interface LabStatus {

@@ -42,3 +42,7 @@ export function substitute(
   });
   return { text: filled, unknown: [...unknown] };
 }
+
+export function hintFor(variables: Variables): string {
+  return `there is ${Object.keys(variables).join(", ")}`;
+}
