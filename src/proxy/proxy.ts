@@ -35,7 +35,7 @@ export interface ProxyDeps {
   /** Absent where nothing is captured: then only what a connection's own address says counts. */
   readonly originalDestination?: OriginalDestination | undefined;
   /** Ranges that are captured whoever connects to them: what the proxy itself sent there would come back to it. */
-  readonly captured?: readonly Cidr[];
+  readonly captured?: readonly Cidr[] | undefined;
   /** For listeners whose callers name their destination; without, every such name has no address. */
   readonly resolveDestination?: ResolveDestination;
   /** For one bound address; what comes above is closed unseen. */

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { Command, Option } from "commander";
 import { createLogger, Failure, type LogLevel, logLevels, Metrics, systemClock } from "../../base/index.ts";
 import { type AgentConfig, startAgent } from "../../proxy/index.ts";
-import { type Ip, isPortNumber, type Labels, parseIp } from "../../values/index.ts";
+import { type Cidr, type Ip, isPortNumber, type Labels, parseCidr, parseIp } from "../../values/index.ts";
 import { parseDuration } from "../duration.ts";
 import { adminAddress, hostPort, identityOf, portNumber, socketAddress } from "../flags.ts";
 import { runUntilSignalled } from "../service.ts";
@@ -25,6 +25,7 @@ interface Flags {
   readonly network?: string;
   readonly networkView?: string;
   readonly interception: "REDIRECT" | "NONE";
+  readonly captured?: string;
   readonly appPorts?: string;
   readonly explicitPort?: string;
   readonly dnsListen?: string;
@@ -57,6 +58,7 @@ export function proxyCommand(): Command {
     .addOption(
       new Option("--interception <mode>", "how connections reach it").choices(["REDIRECT", "NONE"]).default("REDIRECT"),
     )
+    .option("--captured <cidr,…>", "ranges that are captured whoever connects; the proxy itself never goes there")
     .option("--app-ports <json>", "without interception: listening port to application port")
     .option("--explicit-port <port>", "without interception: where applications use it as HTTP or SOCKS5 proxy")
     .option("--dns-listen <ip:port>", "answer the workload's DNS here")
@@ -110,6 +112,7 @@ function configFrom(flags: Flags): AgentConfig {
         ? []
         : [{ host: "127.0.0.1" as Ip, port: portNumber(flags.adminPort, "--admin-port") }]),
     ],
+    captured: list(flags.captured).map(parseRange),
     dns: flags.dnsListen
       ? {
           listen: socketAddress(flags.dnsListen, 15053, "--dns-listen"),
@@ -132,6 +135,14 @@ function parseLabels(text: string): Labels {
       return [pair.slice(0, at), pair.slice(at + 1)];
     }),
   );
+}
+
+function parseRange(text: string): Cidr {
+  const range = parseCidr(text);
+  if (range) return range;
+  throw new Failure("usage/address", `--captured: "${text}" is no range of addresses`, {
+    hint: "write 240.0.0.0/4 or fd00::/8",
+  });
 }
 
 function parsePorts(text: string): Readonly<Record<string, number>> {

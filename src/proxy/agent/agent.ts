@@ -11,7 +11,7 @@ import {
 } from "../../base/index.ts";
 import { startDnsServer } from "../../dns/index.ts";
 import { type TypeUrl, typeUrls } from "../../proto/index.ts";
-import { parseHostname, parseIp, type SocketAddress } from "../../values/index.ts";
+import { type Cidr, parseHostname, parseIp, type SocketAddress } from "../../values/index.ts";
 import { ConfigStore } from "../config/store.ts";
 import { loadOriginalDestination } from "../l4/original-dst.ts";
 import { startProxy } from "../proxy.ts";
@@ -25,6 +25,8 @@ export interface AgentConfig {
   readonly node: NodeFacts;
   readonly identity: IdentityConfig;
   readonly admin: readonly AdminAddress[];
+  /** Ranges that the kernel captures even when the proxy connects to them, because it cannot tell who does. */
+  readonly captured?: readonly Cidr[];
   /** The workload's own resolver: mesh names from what the control plane told last, others from `forwardTo`. */
   readonly dns:
     | {
@@ -84,6 +86,7 @@ export async function startAgent(
         return ip ? [ip] : (await resolve(host, 4)).addresses;
       },
       originalDestination,
+      captured: config.captured,
     },
     scope,
   );

@@ -229,7 +229,11 @@ export class RunningCluster implements Upstream {
     const address = { ip: destination.ip, port };
     const key = formatSocketAddress(address);
     if (this.#deps.isOwn(address))
-      return { kind: "none", flag: "UH", reason: `"${key}" is this proxy itself: the call would go round in a circle` };
+      return {
+        kind: "none",
+        flag: "UH",
+        reason: `"${key}" leads back to this proxy: the call would go round in a circle`,
+      };
     let endpoint = this.#ownDestinations.get(key);
     if (!endpoint) {
       endpoint = { address, key, weight: 1, priority: 0, metadata: {} };
