@@ -5,6 +5,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
+import { tellRefused } from "./account.ts";
 import { Exchange } from "./exchange.ts";
 import { type Headers, isFieldName, isFieldValue } from "./headers.ts";
 import { fromNode, toNode } from "./http2-headers.ts";
@@ -147,7 +148,7 @@ function onStream(served: Served, stream: ServerHttp2Stream, incoming: IncomingH
   } catch (caught) {
     if (!(caught instanceof Refusal)) throw caught;
     stream.on("error", () => {});
-    Exchange.refused(served, caught);
+    tellRefused(served, caught);
     stream.respond({ ":status": caught.status, "content-type": "text/plain" });
     stream.end(`${caught.message}\n`);
   }

@@ -1,5 +1,42 @@
-import type { RequestHead, UpstreamHandler } from "./message.ts";
+import type { Mirror } from "../config/route.ts";
+import { limits, type RequestHead, type UpstreamHandler } from "./message.ts";
 import type { Served } from "./serve-http.ts";
+
+/** Copies of one request that wait for its body to be whole. A body too large to keep is not copied. */
+export class Copies {
+  readonly #served: Served;
+  readonly #request: RequestHead;
+  readonly #clusters: readonly string[];
+  #body: Buffer[];
+  #bytes: number;
+
+  constructor(
+    served: Served,
+    given: { readonly request: RequestHead; readonly clusters: readonly string[]; readonly body: readonly Buffer[] },
+  ) {
+    this.#served = served;
+    this.#request = given.request;
+    this.#clusters = given.clusters;
+    this.#body = [...given.body];
+    this.#bytes = this.#body.reduce((sum, { length }) => sum + length, 0);
+  }
+
+  take(chunk: Buffer): void {
+    this.#bytes += chunk.length;
+    if (this.#bytes > limits.replayBytes) this.#body = [];
+    else this.#body.push(chunk);
+  }
+
+  send(): void {
+    if (this.#bytes > limits.replayBytes) return;
+    for (const cluster of this.#clusters) mirror(this.#served, cluster, this.#request, this.#body);
+  }
+}
+
+/** The clusters that get a copy of this request. */
+export function chooseMirrors(mirrors: readonly Mirror[], random: () => number): readonly string[] {
+  return mirrors.filter(({ fraction }) => random() < fraction).map(({ cluster }) => cluster);
+}
 
 // The answer to a copy is nobody's business.
 const ignore: UpstreamHandler = {
@@ -12,7 +49,7 @@ const ignore: UpstreamHandler = {
 };
 
 /** Sends a copy of a request, its body whole, to another cluster, with `-shadow` on its host, and forgets it. */
-export function mirror(served: Served, cluster: string, request: RequestHead, body: readonly Buffer[]): void {
+function mirror(served: Served, cluster: string, request: RequestHead, body: readonly Buffer[]): void {
   const { http } = served.service;
   const upstream = http.upstreams.get(cluster);
   const picked = upstream?.pick({ destination: served.connection.destination });

@@ -219,19 +219,20 @@ function fnv1a(text: string, seed: number): number {
   return hash >>> 0;
 }
 
+/** What command operators in the values of fields stand for. */
+export interface Operators {
+  operatorValue(operator: string): string;
+}
+
 /** Applies what a route changes. `host` is not in the list: its change is returned. */
-export function changeHeaders(
-  headers: Headers,
-  changes: HeaderChanges,
-  vars: (name: string) => string,
-): string | undefined {
+export function changeHeaders(headers: Headers, changes: HeaderChanges, operators: Operators): string | undefined {
   let host: string | undefined;
   for (const change of changes) {
     if (change.kind === "remove") {
       removeHeader(headers, change.name);
       continue;
     }
-    const value = change.value.includes("%") ? substitute(change.value, vars) : change.value;
+    const value = change.value.includes("%") ? substitute(change.value, operators) : change.value;
     if (change.name === "host") {
       host = value;
       continue;
@@ -245,7 +246,9 @@ export function changeHeaders(
   return host;
 }
 
-/** `%NAME(args)%` by `vars`, `%%` as a percent sign. */
-function substitute(text: string, vars: (name: string) => string): string {
-  return text.replace(/%(?:([A-Z0-9_]+(?:\([^)]*\))?))?%/g, (_, name: string | undefined) => (name ? vars(name) : "%"));
+/** `%NAME(args)%` by what it stands for, `%%` as a percent sign. */
+function substitute(text: string, operators: Operators): string {
+  return text.replace(/%(?:([A-Z0-9_]+(?:\([^)]*\))?))?%/g, (_, name: string | undefined) =>
+    name ? operators.operatorValue(name) : "%",
+  );
 }

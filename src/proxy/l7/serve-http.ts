@@ -6,6 +6,7 @@ import type { RouteTable } from "../config/route.ts";
 import type { AccessLog } from "../l4/access-log.ts";
 import type { Connection } from "../l4/connection.ts";
 import type { Upstreams } from "../upstream/upstream.ts";
+import { tellRefused } from "./account.ts";
 import { Exchange } from "./exchange.ts";
 import { type Forwarding, forwardingOf } from "./forwarding.ts";
 import { HttpMetrics } from "./http-metrics.ts";
@@ -106,7 +107,7 @@ async function serveHttp1(served: Served): Promise<void> {
       if (manager.maxRequestsPerConnection !== undefined && ++requests >= manager.maxRequestsPerConnection)
         server.drain();
     },
-    onRefused: (refusal) => Exchange.refused(served, refusal),
+    onRefused: (refusal) => tellRefused(served, refusal),
   });
   let requests = 0;
   const onDrain = () => server.drain();

@@ -17,11 +17,11 @@ export interface Endpoint {
 
 export interface PickContext {
   /** Endpoints (keys) that this request has tried and should avoid if another is there. */
-  readonly tried?: ReadonlySet<string>;
+  readonly tried?: ReadonlySet<string> | undefined;
   /** For consistent hashing; undefined balances at random. */
-  readonly hash?: number;
+  readonly hash?: number | undefined;
   /** For ORIGINAL_DST clusters: where the caller meant to go. */
-  readonly destination?: SocketAddress;
+  readonly destination?: SocketAddress | undefined;
 }
 
 export type Picked =
