@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { type Clock, sleep } from "./clock.ts";
 import { Failure } from "./failure.ts";
 
@@ -9,6 +10,11 @@ export class Scope {
   readonly #controller = new AbortController();
   readonly #closers: Array<(deadline: AbortSignal) => void | Promise<void>> = [];
   #closing: Promise<void> | undefined;
+
+  constructor() {
+    // However many wait for the end of one lifetime, that is no leak; the runtime would warn of the eleventh.
+    setMaxListeners(0, this.#controller.signal);
+  }
 
   get signal(): AbortSignal {
     return this.#controller.signal;

@@ -1,85 +1,13 @@
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { request } from "node:http";
+import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Failure, Scope } from "../base/index.ts";
 import { createRoot } from "../ca/index.ts";
-import { type AgentConfig, startAgent } from "../proxy/index.ts";
-import { parseSpiffeId } from "../values/index.ts";
-import {
-  depsOf,
-  entry,
-  type Folders,
-  folders,
-  loopback,
-  root,
-  running,
-  serverName,
-  testScope,
-  tokenFile,
-} from "./testdata/scene.ts";
+import { startAgent } from "../proxy/index.ts";
+import { agentConfig, ask, prepared } from "./testdata/agent.ts";
+import { depsOf, loopback, running, testScope } from "./testdata/scene.ts";
 
 // A whole agent with its proxy beside a whole control plane, in this process.
-
-async function prepared() {
-  const at = folders();
-  mkdirSync(at.config);
-  writeFileSync(join(at.config, "entry.yaml"), entry({ host: "httpbin.bar.global", vip: "240.0.0.2" }));
-  writeFileSync(join(at.dir, "root-cert.pem"), root["root-cert.pem"]);
-  const token = await tokenFile(at, { namespace: "foo", serviceAccount: "sleep" });
-  return { at, token, socket: join(at.dir, "agent.sock") };
-}
-
-function agentConfig(of: {
-  readonly at: Folders;
-  readonly port: number;
-  readonly token: string;
-  readonly socket: string;
-}): AgentConfig {
-  return {
-    node: {
-      type: "sidecar",
-      ip: loopback,
-      pod: "sleep-1",
-      namespace: "foo",
-      serviceAccount: "sleep",
-      cluster: "cluster1",
-      labels: { app: "sleep" },
-      network: undefined,
-      networkView: undefined,
-      interception: "NONE",
-      appPorts: undefined,
-      explicitPort: undefined,
-      version: "0.0.0",
-    },
-    identity: {
-      discovery: `127.0.0.1:${of.port}`,
-      serverName,
-      rootCertFile: join(of.at.dir, "root-cert.pem"),
-      tokenFile: of.token,
-      clusterId: "cluster1",
-      expected: parseSpiffeId("spiffe://cluster.local/ns/foo/sa/sleep"),
-    },
-    admin: [{ path: of.socket }],
-    dns: undefined,
-  };
-}
-
-function ask(
-  socketPath: string,
-  path: string,
-): Promise<{ readonly status: number | undefined; readonly text: string }> {
-  return new Promise((resolve, reject) => {
-    const call = request({ socketPath, path }, (response) => {
-      let text = "";
-      response.setEncoding("utf8").on("data", (part: string) => {
-        text += part;
-      });
-      response.on("end", () => resolve({ status: response.statusCode, text }));
-    });
-    call.on("error", reject).end();
-  });
-}
 
 const patient = { timeout: 8_000, interval: 50 };
 
