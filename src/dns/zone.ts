@@ -85,15 +85,10 @@ export function buildZone({ names, suffixes, searches = [], serial = 1, complete
       continue;
     }
     exact.set(named.name, recordsOf(named));
-    for (const port of named.ports ?? []) {
-      const name = `_${port.name}._${port.transport}.${named.name}`.toLowerCase();
-      exact.set(name, { name, sets: { SRV: { type: "SRV", target: named.name, ports: [port] } } });
-    }
-    for (const ip of named.addresses) {
-      const name = reverseName(ip);
-      // One address, one name back: the first that has it.
-      if (!exact.has(name)) exact.set(name, { name, sets: { PTR: { type: "PTR", target: named.name } } });
-    }
+    const { services, reverse } = besideOf(named);
+    for (const records of services) exact.set(records.name, records);
+    // One address, one name back: the first that has it.
+    for (const records of reverse) if (!exact.has(records.name)) exact.set(records.name, records);
   }
   const parents = new Set<string>();
   for (const name of exact.keys()) addParents({ parents, suffixes, name: above(name) });
@@ -142,6 +137,30 @@ function recordsOf(named: ZoneName): NameRecords {
     recordsByName.set(named, records);
   }
   return records;
+}
+
+interface Beside {
+  readonly services: readonly NameRecords[];
+  readonly reverse: readonly NameRecords[];
+}
+
+const besideByName = new WeakMap<ZoneName, Beside>();
+
+/** What one name puts beside itself: its named ports, and the way back from its addresses. Remembered like its records. */
+function besideOf(named: ZoneName): Beside {
+  let beside = besideByName.get(named);
+  if (!beside) {
+    const services = (named.ports ?? []).map((port): NameRecords => {
+      const name = `_${port.name}._${port.transport}.${named.name}`.toLowerCase();
+      return { name, sets: { SRV: { type: "SRV", target: named.name, ports: [port] } } };
+    });
+    const reverse = named.addresses.map(
+      (ip): NameRecords => ({ name: reverseName(ip), sets: { PTR: { type: "PTR", target: named.name } } }),
+    );
+    beside = { services, reverse };
+    besideByName.set(named, beside);
+  }
+  return beside;
 }
 
 const soa: RecordSet = { type: "SOA" };
