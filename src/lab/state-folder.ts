@@ -76,7 +76,7 @@ export async function claimStateFolder(name: string): Promise<string> {
     const code = (caught as NodeJS.ErrnoException).code ?? "";
     if (!["EEXIST", "ENOTEMPTY"].includes(code)) throw caught;
     throw new Failure("lab/name-in-use", `a lab named "${name}" is already there`, {
-      hint: `"isthmus lab status ${name}" shows it, "isthmus lab down ${name}" takes it down, another name starts a second one`,
+      hint: `"isthmus lab status --name ${name}" shows it, "isthmus lab down --name ${name}" takes it down, another name starts a second one`,
     });
   }
   return folder;
