@@ -46,6 +46,23 @@ test("a first certificate comes by the token; with it the next ones come, also w
   expect(JSON.parse((await ask(socket, "/certs")).text).problem).toBeNull();
 });
 
+test("a certificate that ended while the control plane was away is renewed by the token, and discovery goes on", async () => {
+  const { at, token, socket } = await prepared();
+  const before = await running(at, { workloadCertTtlMs: 2_000 });
+  const port = before.ports.secure;
+  await startAgent(agentConfig({ at, port, token, socket }), depsOf(), testScope());
+  await expect.poll(async () => (await ask(socket, "/ready")).status, patient).toBe(200);
+  await before.scope.close();
+  const held = async () => JSON.parse((await ask(socket, "/certs")).text).certificates[0];
+  const { serial } = await held();
+  const left = async () => Date.parse((await held()).notAfter) - Date.now();
+  await expect.poll(left, patient).toBeLessThan(-200);
+  const after = await running(at, { secure: { ip: loopback, port }, workloadCertTtlMs: 60_000 });
+  await expect.poll(async () => (await held()).serial, patient).not.toBe(serial);
+  await expect.poll(() => after.ads.connections().length, patient).toBe(1);
+  await expect.poll(async () => (await ask(socket, "/ready")).status, patient).toBe(200);
+});
+
 test("a control plane of another root is not believed, and the reason is told", async () => {
   const { at, token, socket } = await prepared();
   writeFileSync(join(at.dir, "root-cert.pem"), createRoot({ nowMs: Date.now() })["root-cert.pem"]);

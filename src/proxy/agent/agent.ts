@@ -1,30 +1,35 @@
-import { type AdsClient, startAdsClient } from "../../ads/index.ts";
 import {
   type AdminAddress,
-  Cell,
   type Clock,
-  explain,
+  Failure,
   type Logger,
   type Metrics,
   type Scope,
   startAdmin,
 } from "../../base/index.ts";
 import { startDnsServer } from "../../dns/index.ts";
-import { type TypeUrl, typeUrls } from "../../proto/index.ts";
 import { type Cidr, parseHostname, parseIp, type SocketAddress } from "../../values/index.ts";
 import { ConfigStore } from "../config/store.ts";
 import { loadOriginalDestination } from "../l4/original-dst.ts";
 import { startProxy } from "../proxy.ts";
 import { adminRoutes } from "./admin.ts";
+import { prepareDiscovery } from "./discovery.ts";
 import { type IdentityConfig, startIdentity } from "./identity.ts";
+import { openKeptState } from "./kept-state.ts";
 import { Names } from "./names.ts";
 import { type NodeFacts, nodeMessage } from "./node.ts";
+import { readiness } from "./readiness.ts";
 import { nameResolver } from "./resolver.ts";
 
 export interface AgentConfig {
   readonly node: NodeFacts;
   readonly identity: IdentityConfig;
   readonly admin: readonly AdminAddress[];
+  /**
+   * Where it keeps what it was told and its certificate with the key, for the next start while the control plane is away:
+   * a folder that does not outlive the machine and is no other's. Without, each start begins with nothing.
+   */
+  readonly stateDir?: string;
   /** Ranges that the kernel captures even when the proxy connects to them, because it cannot tell who does. */
   readonly captured?: readonly Cidr[];
   /** The workload's own resolver: mesh names from what the control plane told last, others from `forwardTo`. */
@@ -39,7 +44,8 @@ export interface AgentConfig {
 
 /**
  * A proxy with what stands beside it: its identity, what to run, the names of the mesh. Returns when all of it has begun;
- * `GET /ready` says when it can serve. Without the control plane it goes on with what it was told last.
+ * `GET /ready` says when it can serve. Without the control plane it goes on with what it was told last, also after a
+ * restart when it was given a folder for that.
  */
 export async function startAgent(
   config: AgentConfig,
@@ -52,10 +58,30 @@ export async function startAgent(
   const suffixes = ["global", "cluster.local"].flatMap((name) => parseHostname(name) ?? []);
   const names = new Names({ suffixes, searches: config.dns?.searches ?? [] });
   const store = new ConfigStore({ clock, log });
-  const identity = await startIdentity(config.identity, deps, scope);
+  scope.defer(() => store.stop());
+  const kept =
+    config.stateDir === undefined
+      ? undefined
+      : await openKeptState({ dir: config.stateDir, node: config.node }, { clock, log }, scope);
+  const identity = await startIdentity(config.identity, { ...deps, kept }, scope);
+  const { certificates } = identity;
+  // What was kept is in force before there are sockets, and names before the resolver is asked for them.
+  const discovery = prepareDiscovery(
+    {
+      target: config.identity.discovery,
+      node: () => nodeMessage(config.node),
+      store,
+      names,
+      kept: kept?.configuration,
+      onChange: (read) => kept?.keepConfiguration(read),
+      clock,
+      random,
+      log,
+      metrics,
+    },
+    scope,
+  );
   const resolve = nameResolver({ names, servers: config.dns?.forwardTo ?? [] });
-  const told = new Cell<ReadonlySet<TypeUrl>>(new Set());
-  let discovery: AdsClient | undefined;
 
   // Before the proxy, so that it stops after it: a workload that finishes its work still asks for names.
   if (config.dns) {
@@ -72,6 +98,8 @@ export async function startAgent(
       scope,
     );
   }
+  // Stops after the proxy too: while that drains, whoever asks is told so.
+  const adminScope = scope.child();
   const proxy = await startProxy(
     {
       clock,
@@ -90,64 +118,25 @@ export async function startAgent(
     },
     scope,
   );
-  const ready = () => {
-    const { current, problem } = identity.certificates;
-    if (!current.value) return because("no certificate yet", problem.value);
-    if (!told.value.has(typeUrls.listener)) {
-      const state = discovery?.state.value;
-      return because("no configuration yet", state?.phase === "waiting" ? state.failure : undefined);
-    }
-    const failing = proxy.listeners().find((listener) => listener.error !== undefined);
-    return failing ? `listener "${failing.name}": ${failing.error}` : undefined;
-  };
-  for (const address of config.admin) {
-    await startAdmin(
-      { address, routes: adminRoutes({ ready, store, proxy, identity, metrics, node: config.node }) },
-      scope,
-    );
-  }
+  const ready = readiness({
+    clock,
+    scope,
+    certificates,
+    store,
+    proxy,
+    told: () => discovery.told,
+    discoveryFailure: () => discovery.failure,
+    needsNames: config.dns !== undefined,
+  });
+  const routes = adminRoutes({ ready, store, proxy, identity, metrics, node: config.node });
+  for (const address of config.admin) await startAdmin({ address, routes }, adminScope);
 
   // Discovery wants a certificate from its callers. Nothing waits for it: the rest is up, and says that it is not ready.
-  identity.certificates.ready(scope.signal).then(
-    () => discover(),
-    (err) => log.debug({ err }, "stopped before the first certificate"),
-  );
-
-  function discover(): void {
-    const byName = (wanted: ReadonlySet<string>) => ({ all: false, names: wanted });
-    const everything = { all: true, names: new Set<string>() };
-    const client = startAdsClient(
-      {
-        target: config.identity.discovery,
-        security: identity.security,
-        node: () => nodeMessage(config.node),
-        interests: new Map<TypeUrl, { all: boolean; names: ReadonlySet<string> }>([
-          [typeUrls.cluster, everything],
-          [typeUrls.listener, everything],
-          [typeUrls.names, everything],
-          [typeUrls.endpoints, byName(store.wanted.value.endpoints)],
-          [typeUrls.route, byName(store.wanted.value.routes)],
-        ]),
-        apply({ typeUrl, updated, removed }) {
-          const refusals =
-            typeUrl === typeUrls.names
-              ? names.apply(updated, removed)
-              : store.apply(typeUrl, updated, removed).map(({ name, message }) => ({ name, reason: message }));
-          client.want(typeUrls.endpoints, byName(store.wanted.value.endpoints));
-          client.want(typeUrls.route, byName(store.wanted.value.routes));
-          if (!told.value.has(typeUrl)) told.set(new Set([...told.value, typeUrl]));
-          return refusals;
-        },
-        clock,
-        random,
-        log: log.child({ part: "ads" }),
-      },
-      scope,
-    );
-    discovery = client;
-  }
-}
-
-function because(what: string, failure: unknown): string {
-  return failure === undefined ? what : `${what}: ${explain(failure)}`;
+  certificates
+    .ready(scope.signal)
+    .then(() => discovery.start(identity.security))
+    .catch((caught: unknown) => {
+      if (scope.closed) log.debug({}, "stopped before the first certificate");
+      else log.error({ err: Failure.from(caught) }, "discovery could not be started");
+    });
 }

@@ -11,7 +11,7 @@ export class Names {
   readonly #suffixes: readonly Hostname[];
   readonly #searches: readonly string[];
   /** By resource. */
-  readonly #told = new Map<string, readonly ZoneName[]>();
+  readonly #told = new Map<string, { readonly names: readonly ZoneName[]; readonly received: Received }>();
   #serial = 0;
 
   constructor(options: { readonly suffixes: readonly Hostname[]; readonly searches: readonly string[] }) {
@@ -26,19 +26,25 @@ export class Names {
     return [sets?.A, sets?.AAAA].flatMap((set) => (set && "addresses" in set ? set.addresses : []));
   }
 
+  /** Everything told and taken, as it came. */
+  dump(): readonly Received[] {
+    return [...this.#told.values()].map(({ received }) => received);
+  }
+
   /** Takes what changed and drops what was removed. What it cannot read is refused, and its last good value stays. */
   apply(updated: readonly Received[], removed: readonly string[]): readonly Refusal[] {
     const refusals: Refusal[] = [];
     for (const name of removed) this.#told.delete(name);
-    for (const { name, bytes } of updated) {
+    for (const received of updated) {
+      const { name, bytes } = received;
       const read = readNames(bytes);
       if (typeof read === "string") refusals.push({ name, reason: read });
-      else this.#told.set(name, read);
+      else this.#told.set(name, { names: read, received });
     }
     this.#serial += 1;
     this.zone.set(
       buildZone({
-        names: [...this.#told.values()].flat(),
+        names: [...this.#told.values()].flatMap(({ names }) => names),
         suffixes: this.#suffixes,
         searches: this.#searches,
         serial: this.#serial,
