@@ -19,7 +19,7 @@ export function nodeSnapshots(
       const now = mesh.value;
       if (made?.mesh === now) return made.snapshot;
       try {
-        made = { mesh: now, snapshot: snapshotFor(now, node) };
+        made = { mesh: now, snapshot: snapshotFor(now, node, made?.snapshot) };
       } catch (err) {
         if (!made) throw err;
         log.error({ err, node: node.id }, "configuration not made, the proxy keeps its last one");
