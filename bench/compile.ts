@@ -1,7 +1,9 @@
 import { create } from "@bufbuild/protobuf";
 import { buildMesh, defaultMeshSettings, type Mesh, type MeshInput } from "../src/model/index.ts";
 import { NodeSchema } from "../src/proto/gen/envoy/config/core/v3/base_pb.js";
+import type { Snapshot } from "../src/proto/index.ts";
 import { decodeResource, kindNames, type Resource } from "../src/resources/index.ts";
+import { changesBetween } from "../src/values/index.ts";
 import { type ProxyNode, readNode, snapshotFor } from "../src/xds/index.ts";
 
 const settings = Object.freeze({ cluster: "cluster1", ...defaultMeshSettings });
@@ -30,22 +32,54 @@ function benchCompile(print: (line: string) => void, sizes: readonly number[]): 
       snapshotFor(mesh, node);
       whole = now() - started;
     }
-    const changes = { entry: [] as number[], endpoints: [] as number[] };
-    for (let round = 0; round < 11; round++) {
-      for (const kind of ["entry", "endpoints"] as const) {
-        view = kind === "entry" ? withEntry(view, round) : withEndpoints(view, round);
+    const rounds = {
+      entry: (round: number) => withEntry(view, round),
+      endpoints: (round: number) => withEndpoints(view, round),
+      pod: (round: number) => withPod(view, round),
+      rule: (round: number) => withRule(view, round),
+      // A new name changes the routes of its port, which are sent whole.
+      added: (round: number) => changed(view, resource(entry(2 * (count + round), 15443))),
+    };
+    const times = Object.fromEntries(Object.keys(rounds).map((kind) => [kind, { made: [], sent: [] }])) as unknown as {
+      readonly [K in keyof typeof rounds]: { readonly made: number[]; readonly sent: number[] };
+    };
+    let snapshot = snapshotFor(mesh!, node);
+    let bytes = 0;
+    for (let round = 0; round < 15; round++) {
+      for (const kind of ["entry", "endpoints", "pod", "rule", "added"] as const) {
+        view = rounds[kind](round);
         const started = now();
         mesh = buildMesh({ view, settings, previous: mesh });
-        snapshotFor(mesh, node);
-        changes[kind].push(now() - started);
+        const next = snapshotFor(mesh, node, snapshot);
+        times[kind].made.push(now() - started);
+        bytes += bytesToSend(snapshot, next);
+        times[kind].sent.push(now() - started);
+        snapshot = next;
       }
     }
-    const median = (times: number[]) => times.sort((a, b) => a - b)[Math.floor(times.length / 2)]!;
-    const line = (what: string, ms: number) => `${what} ${ms.toFixed(2)} ms (1/${Math.round(whole / ms)})`;
-    print(
-      `compile ${count} services (CPU): whole ${whole.toFixed(1)} ms, ${line("one entry changed", median(changes.entry))}, ${line("one endpoint changed", median(changes.endpoints))}`,
-    );
+    const median = (all: number[]) => all.sort((a, b) => a - b)[Math.floor(all.length / 2)]!;
+    const say = (what: string, { made, sent }: { readonly made: number[]; readonly sent: number[] }) => {
+      const [make, send] = [median(made), median(sent)];
+      print(
+        `compile ${count} services, ${what}: ${make.toFixed(2)} ms CPU (1/${Math.round(whole / make)}), with the bytes to send ${send.toFixed(2)} ms (1/${Math.round(whole / send)})`,
+      );
+    };
+    print(`compile ${count} services, whole: ${whole.toFixed(1)} ms CPU; ${bytes} bytes to send after all changes`);
+    say("one entry changed", times.entry);
+    say("one endpoint changed", times.endpoints);
+    say("one pod's labels changed", times.pod);
+    say("one rule changed", times.rule);
+    say("one entry added", times.added);
   }
+}
+
+/** Puts the bytes of all that is new together, as sending the differences to one proxy would. */
+function bytesToSend(before: Snapshot, after: Snapshot): number {
+  let bytes = 0;
+  for (const [type, resources] of after)
+    for (const { before: old, after: now } of changesBetween(before.get(type) ?? new Map(), resources))
+      if (now && now.version !== old?.version) bytes += now.bytes.length;
+  return bytes;
 }
 
 function sidecar(): ProxyNode {
@@ -86,7 +120,7 @@ function entry(at: number, port: number): object {
       location: "MESH_INTERNAL",
       ports: [{ name: "http1", number: 8000, protocol: "http" }],
       resolution: "DNS",
-      addresses: [`240.1.${at >> 8}.${at & 255}`],
+      addresses: [`240.${1 + (at >> 16)}.${(at >> 8) & 255}.${at & 255}`],
       endpoints: [{ address: "172.18.0.2", ports: { http1: port } }],
     },
   };
@@ -105,15 +139,32 @@ function service(at: number, last: number): object[] {
         selector: { app: `svc${at}` },
       },
     },
-    {
-      apiVersion: "v1",
-      kind: "Pod",
-      metadata: metadata(`svc${at}-0`, { app: `svc${at}`, "security.istio.io/tlsMode": "istio" }),
-      spec: { serviceAccountName: `svc${at}`, containers: [{ name: "app" }] },
-      status: { phase: "Running", podIP: `10.1.${at >> 8}.${at & 255}` },
-    },
+    pod(at, "v1"),
     endpoints(at, last),
   ];
+}
+
+function pod(at: number, version: string): object {
+  const labels = { app: `svc${at}`, version, "security.istio.io/tlsMode": "istio" };
+  return {
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name: `svc${at}-0`, namespace: namespaceOf(at), labels },
+    spec: { serviceAccountName: `svc${at}`, containers: [{ name: "app" }] },
+    status: { phase: "Running", podIP: `10.1.${at >> 8}.${at & 255}` },
+  };
+}
+
+function rule(at: number, most: number): object {
+  return {
+    apiVersion: "networking.istio.io/v1",
+    kind: "DestinationRule",
+    metadata: { name: "rule", namespace: namespaceOf(at) },
+    spec: {
+      host: `svc${at}.${namespaceOf(at)}.svc.cluster.local`,
+      trafficPolicy: { connectionPool: { tcp: { maxConnections: most } } },
+    },
+  };
 }
 
 function endpoints(at: number, last: number): object {
@@ -136,3 +187,5 @@ function changed(view: MeshInput, one: Resource): MeshInput {
 
 const withEntry = (view: MeshInput, round: number) => changed(view, resource(entry(2 * round, 20_000 + round)));
 const withEndpoints = (view: MeshInput, round: number) => changed(view, resource(endpoints(2 * round + 1, 20 + round)));
+const withPod = (view: MeshInput, round: number) => changed(view, resource(pod(2 * round + 1, `v${round + 2}`)));
+const withRule = (view: MeshInput, round: number) => changed(view, resource(rule(1, 100 + round)));

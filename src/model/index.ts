@@ -3,14 +3,15 @@
 export { byAge, compareText } from "./age.ts";
 export { buildMesh } from "./build.ts";
 export { cached } from "./cached.ts";
+export { targetsOf } from "./check-routes.ts";
 export { type Finding, type FindingCode, findingCodes } from "./finding.ts";
 export { type GatewayServer, serversOf } from "./gateways.ts";
 export type { MeshInput } from "./input.ts";
 export { hostnameOfService, tlsModeLabel } from "./kube-services.ts";
 export { defaultMeshSettings, type Mesh, type MeshSettings, type Workload } from "./mesh.ts";
-export { type NamedPort, type NameRecord, namesFor } from "./names.ts";
+export { type NamedPort, type NameRecord, namesChanged, namesFor, namesOf } from "./names.ts";
 export { resolveHost } from "./resolve-host.ts";
-export { type MergedRule, type RuleBook, ruleFor, type Subset } from "./rules.ts";
+export { changedRuleHosts, type MergedRule, type RuleBook, ruleFor, type Subset } from "./rules.ts";
 export {
   type Endpoint,
   isGlobal,

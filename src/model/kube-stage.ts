@@ -95,15 +95,16 @@ export function renamed<V>(
 function addServing(stale: Set<string>, { slices }: KubeStage, news: KubeNews): void {
   if (news.workloads.length === 0 && news.machines.length === 0) return;
   const workloads = new Set(news.workloads.map((one) => one.key));
+  // Looking a name up is cheap, making a key for every endpoint is not.
+  const names = new Set(news.workloads.map((one) => (one.after ?? one.before)!.name));
   const machines = new Set(news.machines.map((one) => (one.after ?? one.before)!.metadata.name));
+  const concerns = ({ targetRef, nodeName }: EndpointSlice["endpoints"][number], namespace: string) =>
+    (nodeName !== undefined && machines.has(nodeName)) ||
+    (targetRef?.name !== undefined &&
+      names.has(targetRef.name) &&
+      workloads.has(`${targetRef.namespace ?? namespace}/${targetRef.name}`));
   slices.forEach((list, key) => {
-    for (const { endpoints, metadata } of list)
-      for (const { targetRef, nodeName } of endpoints)
-        if (
-          (nodeName && machines.has(nodeName)) ||
-          (targetRef?.name !== undefined &&
-            workloads.has(`${targetRef.namespace ?? metadata.namespace}/${targetRef.name}`))
-        )
-          stale.add(key);
+    if (list.some(({ endpoints, metadata }) => endpoints.some((one) => concerns(one, metadata.namespace))))
+      stale.add(key);
   });
 }

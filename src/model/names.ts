@@ -1,4 +1,4 @@
-import { type Hostname, type Ip, parseHostname, parseIp } from "../values/index.ts";
+import { changesBetween, type Hostname, type Ip, parseHostname, parseIp } from "../values/index.ts";
 import { cached } from "./cached.ts";
 import type { Mesh } from "./mesh.ts";
 import { type Service, visibleTo } from "./service.ts";
@@ -30,12 +30,24 @@ export function namesFor(mesh: Mesh, namespace?: string): readonly NameRecord[] 
   for (const [host, general] of mesh.services) {
     const service = namespace === undefined ? general : seenFrom(mesh, host, namespace, general);
     if (!service) continue;
-    const named = service.alias
-      ? aliased(mesh, service, service.alias)
-      : cached(made, service, () => recordsOf(service));
-    for (const one of named) records.push(one);
+    for (const one of namesOf(mesh, service)) records.push(one);
   }
   return records;
+}
+
+/** The names of one service of the mesh. */
+export function namesOf(mesh: Mesh, service: Service): readonly NameRecord[] {
+  return service.alias ? aliased(mesh, service, service.alias) : cached(made, service, () => recordsOf(service));
+}
+
+/** Hosts whose names may answer something else in one mesh than in the other, for anybody. */
+export function namesChanged(before: Mesh, after: Mesh): ReadonlySet<Hostname> {
+  const hosts = new Set<Hostname>();
+  for (const { key } of changesBetween(before.services, after.services)) hosts.add(key);
+  for (const { aliases } of [before, after])
+    for (const [host, { alias }] of aliases) if (alias && hosts.has(alias)) hosts.add(host);
+  for (const { key } of changesBetween(before.contested, after.contested)) hosts.add(key);
+  return hosts;
 }
 
 function seenFrom(mesh: Mesh, host: Hostname, namespace: string, general: Service): Service | undefined {

@@ -1,16 +1,24 @@
-import type { Mesh, Service } from "../model/index.ts";
-import { cached, visibleTo } from "../model/index.ts";
-import { formatLocality, type Hostname, type Labels, type Locality } from "../values/index.ts";
+import { cached, compareText, type MergedRule, type Mesh, type Service, visibleTo } from "../model/index.ts";
+import {
+  changesBetween,
+  formatLocality,
+  type Hostname,
+  type Labels,
+  type Locality,
+  type SortedMap,
+} from "../values/index.ts";
 import type { ProxyNode } from "./node.ts";
 
 /** What outbound configuration depends on; proxies for which this is equal share all of it. */
 export interface Client {
-  /** Equal for equal clients. */
+  /** Equal for clients that are alike as far as this mesh looks. */
   readonly key: string;
   readonly role: ProxyNode["role"];
   readonly namespace: string;
   readonly locality: Locality;
   readonly labels: Labels;
+  /** The labels as one text, where any route looks at them; else empty. */
+  readonly labelsKey: string;
   /** Networks whose endpoints it sees. */
   readonly networks: ReadonlySet<string>;
   /** Whether it asked for networks itself: then it sees those alone. */
@@ -20,25 +28,17 @@ export interface Client {
 }
 
 /** A proxy that asks for no view sees what is on no named network, and what is on its own. */
-export function clientOf(node: ProxyNode, labels: Labels): Client {
+export function clientOf(mesh: Mesh, node: ProxyNode, labels: Labels): Client {
   const requestedView = node.networkView.length > 0;
   const networks = new Set(requestedView ? node.networkView : ["", node.network]);
-  const sortedLabels = Object.keys(labels)
-    .sort()
-    .map((key) => `${key}=${labels[key]}`);
-  const key = JSON.stringify([
-    node.role,
-    node.namespace,
-    formatLocality(node.locality),
-    [...networks].sort(),
-    requestedView,
-    sortedLabels,
-  ]);
   const anywhere = `${node.role} ${[...networks].sort().join(",")}`;
-  const clusterKeys = { anywhere, here: `${anywhere} ${formatLocality(node.locality)}` };
+  const here = `${anywhere} ${formatLocality(node.locality)}`;
+  // Deployments differ by their labels and machines by their place: all but a few meshes never look at either.
+  const labelsKey = labelsMatter(mesh.virtualServices) ? JSON.stringify(Object.entries(labels).sort(byName)) : "";
   return {
-    clusterKeys,
-    key,
+    key: JSON.stringify([placesMatter(mesh.rules) ? here : anywhere, node.namespace, requestedView, labelsKey]),
+    labelsKey,
+    clusterKeys: { anywhere, here },
     role: node.role,
     namespace: node.namespace,
     locality: node.locality,
@@ -48,31 +48,67 @@ export function clientOf(node: ProxyNode, labels: Labels): Client {
   };
 }
 
-const visible = new WeakMap<Mesh, Map<string, ReadonlyMap<Hostname, Service>>>();
+const byName = ([a]: [string, string], [b]: [string, string]) => compareText(a, b);
 
-/** The services that proxies of a namespace may see: of a contested host its own namespace's, else the oldest it may see. */
-export function visibleServices(mesh: Mesh, namespace: string): ReadonlyMap<Hostname, Service> {
-  const byNamespace = cached(visible, mesh, () => new Map<string, ReadonlyMap<Hostname, Service>>());
-  let services = byNamespace.get(namespace);
-  if (!services) {
-    services = everyoneSees(mesh) ? mesh.services : filtered(mesh, namespace);
-    byNamespace.set(namespace, services);
-  }
-  return services;
+const labelled = new WeakMap<Mesh["virtualServices"], boolean>();
+
+/** Whether any VirtualService is for some workloads and not for others. */
+function labelsMatter(all: Mesh["virtualServices"]): boolean {
+  const picky = ({ match }: { readonly match: ReadonlyArray<{ readonly sourceLabels: Labels }> }) =>
+    match.some(({ sourceLabels }) => Object.keys(sourceLabels).length > 0);
+  return cached(labelled, all, () =>
+    all.some(({ spec }) => spec.http.some(picky) || spec.tcp.some(picky) || spec.tls.some(picky)),
+  );
 }
 
-function everyoneSees(mesh: Mesh): boolean {
-  if (mesh.contested.size > 0) return false;
-  for (const service of mesh.services.values()) if (service.visibility !== "everyone") return false;
-  return true;
+const placed = new WeakMap<Mesh["rules"], boolean>();
+
+/** Whether any rule has near endpoints tried before far ones. */
+function placesMatter(book: Mesh["rules"]): boolean {
+  return cached(placed, book, () =>
+    [...book.byNamespace.values()].some(
+      ({ exact, wildcards }) => [...exact.values()].some(ejects) || wildcards.some(ejects),
+    ),
+  );
 }
 
-function filtered(mesh: Mesh, namespace: string): ReadonlyMap<Hostname, Service> {
-  const services = new Map<Hostname, Service>();
-  for (const [host, service] of mesh.services) {
-    const candidates = (mesh.contested.get(host) ?? [service]).filter((one) => visibleTo(one.visibility, namespace));
-    const chosen = candidates.find((one) => one.namespace === namespace) ?? candidates[0];
-    if (chosen) services.set(host, chosen);
-  }
-  return services;
+/** Whether a rule takes endpoints that fail out of use: only then does it matter where the client is. */
+export function ejects(rule: MergedRule | undefined): boolean {
+  if (!rule) return false;
+  const says = (policy: MergedRule["policy"]) =>
+    policy?.outlierDetection !== undefined ||
+    policy?.portLevelSettings.some((one) => one.outlierDetection !== undefined) === true;
+  return says(rule.policy) || rule.subsets.some((subset) => says(subset.policy));
+}
+
+const visible = new WeakMap<Mesh, Map<string, SortedMap<Hostname, Service>>>();
+
+/**
+ * The services that proxies of a namespace may see: of a contested host its own namespace's, else the oldest it may
+ * see. With what they saw of an earlier mesh at hand, only the differences are looked at.
+ */
+export function visibleServices(
+  mesh: Mesh,
+  namespace: string,
+  before?: { readonly mesh: Mesh; readonly services: SortedMap<Hostname, Service> },
+): SortedMap<Hostname, Service> {
+  const byNamespace = cached(visible, mesh, () => new Map<string, SortedMap<Hostname, Service>>());
+  return cached(byNamespace, namespace, () => {
+    if (mesh.contested.size === 0 && mesh.restricted.size === 0) return mesh.services;
+    if (!before) return mesh.services.with(special(mesh).map((host) => [host, seenFrom(mesh, host, namespace)]));
+    const changed = new Set([
+      ...changesBetween(before.mesh.services, mesh.services).map((one) => one.key),
+      ...changesBetween(before.mesh.contested, mesh.contested).map((one) => one.key),
+    ]);
+    return before.services.with([...changed].map((host) => [host, seenFrom(mesh, host, namespace)]));
+  });
+}
+
+const special = ({ contested, restricted }: Mesh) => [...contested.keys(), ...restricted.keys()];
+
+function seenFrom(mesh: Mesh, host: Hostname, namespace: string): Service | undefined {
+  const general = mesh.services.get(host);
+  const all = mesh.contested.get(host) ?? (general ? [general] : []);
+  const seen = all.filter((one) => visibleTo(one.visibility, namespace));
+  return seen.find((one) => one.namespace === namespace) ?? seen[0];
 }

@@ -1,10 +1,8 @@
 import {
   cached,
-  type Endpoint,
   isGlobal,
   type MergedRule,
   type MeshSettings,
-  namespaceOfGlobal,
   type Service,
   type ServicePort,
   type Subset,
@@ -12,18 +10,17 @@ import {
 import {
   Cluster_DiscoveryType,
   Cluster_DnsLookupFamily,
-  Cluster_LbPolicy,
   ClusterSchema,
 } from "../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
 import { ClusterLoadAssignmentSchema } from "../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import type { Versioned } from "../proto/index.ts";
-import { clusterName, isHttp, isHttp2, outbound, sniName } from "../values/index.ts";
-import type { Client } from "./client.ts";
+import { clusterName, isHttp, outbound, sniName } from "../values/index.ts";
+import { type Client, ejects } from "./client.ts";
+import { balancing, pools, protocolOptions } from "./cluster-policy.ts";
+import { protection } from "./cluster-tls.ts";
 import { versioned } from "./encode.ts";
 import { endpointsFor, type Layout, loadAssignment } from "./endpoints.ts";
 import { type PortPolicy, policyFor } from "./policy.ts";
-import { httpProtocols } from "./protocol-options.ts";
-import { meshAlpn, meshClientTls, plaintext, ruleClientTls, type ServerIdentity } from "./tls.ts";
 import { type Fields, fromAds, milliseconds } from "./typed.ts";
 
 /** A cluster, and its endpoints when they are told separately. */
@@ -73,12 +70,12 @@ export function clustersOf(
   return made;
 }
 
-function ejects(rule: MergedRule | undefined): boolean {
-  if (!rule) return false;
-  const says = (policy: MergedRule["policy"]) =>
-    policy?.outlierDetection !== undefined ||
-    policy?.portLevelSettings.some((one) => one.outlierDetection !== undefined) === true;
-  return says(rule.policy) || rule.subsets.some((subset) => says(subset.policy));
+/** The names of the clusters that a service has under a rule. */
+export function clusterNamesOf(service: Service, rule: MergedRule | undefined): readonly string[] {
+  const subsets = ["", ...(rule?.subsets ?? []).map((one) => one.name)];
+  return service.ports
+    .filter((port) => port.protocol !== "udp")
+    .flatMap((port) => subsets.map((subset) => clusterName(outbound(service.hostname, port.number, subset))));
 }
 
 interface ClusterParts {
@@ -122,7 +119,9 @@ function makeCluster(parts: ClusterParts): MadeCluster {
     ...balancing(policy, found),
     ...pools(policy),
     ...(form === "passed-on" ? {} : { typedExtensionProtocolOptions: protocolOptions(port, policy) }),
-    ...(form === "passed-on" ? {} : protection(parts, { policy, endpoints, discovery: found })),
+    ...(form === "passed-on"
+      ? {}
+      : protection({ service, port, subset, settings, policy, endpoints, discovery: found })),
   };
   return {
     cluster: versioned(ClusterSchema, { name, message, origins }),
@@ -150,163 +149,4 @@ function discovery({ service, port, client }: ClusterParts, policy: PortPolicy):
         ? Cluster_DiscoveryType.ORIGINAL_DST
         : Cluster_DiscoveryType.EDS;
   }
-}
-
-function balancing(policy: PortPolicy, found: Cluster_DiscoveryType): Fields<typeof ClusterSchema> {
-  if (found === Cluster_DiscoveryType.ORIGINAL_DST) return { lbPolicy: Cluster_LbPolicy.CLUSTER_PROVIDED };
-  const hash = policy.loadBalancer?.consistentHash;
-  if (hash) {
-    const minimumRingSize = BigInt(hash.ringHash?.minimumRingSize ?? hash.minimumRingSize ?? 1024);
-    return { lbPolicy: Cluster_LbPolicy.RING_HASH, lbConfig: { case: "ringHashLbConfig", value: { minimumRingSize } } };
-  }
-  switch (policy.loadBalancer?.simple) {
-    case "LEAST_CONN":
-    case "LEAST_REQUEST":
-      return { lbPolicy: Cluster_LbPolicy.LEAST_REQUEST };
-    case "RANDOM":
-      return { lbPolicy: Cluster_LbPolicy.RANDOM };
-    default:
-      return { lbPolicy: Cluster_LbPolicy.ROUND_ROBIN };
-  }
-}
-
-const unlimited = 4_294_967_295;
-
-function pools({ connectionPool, outlierDetection }: PortPolicy): Fields<typeof ClusterSchema> {
-  const { tcp, http } = connectionPool ?? {};
-  const keepalive = tcp?.tcpKeepalive;
-  return {
-    circuitBreakers: {
-      thresholds: [
-        {
-          maxConnections: tcp?.maxConnections || unlimited,
-          maxPendingRequests: http?.http1MaxPendingRequests || unlimited,
-          maxRequests: http?.http2MaxRequests || unlimited,
-          maxRetries: http?.maxRetries || unlimited,
-        },
-      ],
-    },
-    ...(keepalive
-      ? {
-          upstreamConnectionOptions: {
-            tcpKeepalive: {
-              ...(keepalive.probes === undefined ? {} : { keepaliveProbes: keepalive.probes }),
-              ...(keepalive.time === undefined ? {} : { keepaliveTime: Math.ceil(keepalive.time / 1000) }),
-              ...(keepalive.interval === undefined ? {} : { keepaliveInterval: Math.ceil(keepalive.interval / 1000) }),
-            },
-          },
-        }
-      : {}),
-    ...(outlierDetection
-      ? {
-          outlierDetection: {
-            enforcingSuccessRate: 0,
-            ...(outlierDetection.consecutive5xxErrors === undefined
-              ? {}
-              : {
-                  consecutive5xx: outlierDetection.consecutive5xxErrors,
-                  enforcingConsecutive5xx: outlierDetection.consecutive5xxErrors > 0 ? 100 : 0,
-                }),
-            ...gatewayErrors(outlierDetection.consecutiveGatewayErrors ?? outlierDetection.consecutiveErrors),
-            ...(outlierDetection.interval === undefined ? {} : { interval: milliseconds(outlierDetection.interval) }),
-            ...(outlierDetection.baseEjectionTime === undefined
-              ? {}
-              : { baseEjectionTime: milliseconds(outlierDetection.baseEjectionTime) }),
-            ...(outlierDetection.maxEjectionPercent === undefined
-              ? {}
-              : { maxEjectionPercent: outlierDetection.maxEjectionPercent }),
-          },
-          commonLbConfig: {
-            healthyPanicThreshold: { value: outlierDetection.minHealthPercent ?? 0 },
-          },
-        }
-      : {}),
-  };
-}
-
-const gatewayErrors = (count: number | undefined) =>
-  count === undefined
-    ? {}
-    : { consecutiveGatewayFailure: count, enforcingConsecutiveGatewayFailure: count > 0 ? 100 : 0 };
-
-function protocolOptions(port: ServicePort, { connectionPool }: PortPolicy) {
-  const http = connectionPool?.http;
-  const upgraded = isHttp(port.protocol) && http?.h2UpgradePolicy === "UPGRADE";
-  return httpProtocols({
-    speak:
-      port.protocol === "unset" || http?.useClientProtocol
-        ? "downstream"
-        : isHttp2(port.protocol) || upgraded
-          ? "http2"
-          : "http1",
-    maxRequestsPerConnection: http?.maxRequestsPerConnection,
-    idleTimeoutMs: http?.idleTimeout,
-  });
-}
-
-/** TLS towards the service: the mesh's own, what a rule asks for, or none. */
-function protection(
-  parts: ClusterParts,
-  facts: {
-    readonly policy: PortPolicy;
-    readonly endpoints: readonly Endpoint[];
-    readonly discovery: Cluster_DiscoveryType;
-  },
-): Fields<typeof ClusterSchema> {
-  const { service, port, subset, settings } = parts;
-  const { tls } = facts.policy;
-  const mesh = () =>
-    meshClientTls({
-      sni: tls?.sni ?? sniName(outbound(service.hostname, port.number, subset?.name ?? "")),
-      server: serverOf(service, { names: tls?.subjectAltNames ?? [], endpoints: facts.endpoints, settings }),
-      alpn: meshAlpn(port.protocol),
-    });
-  if (tls?.mode === "ISTIO_MUTUAL") return { transportSocket: mesh() };
-  if (tls?.mode === "DISABLE") return {};
-  if (tls)
-    return {
-      transportSocket: ruleClientTls({
-        sni: tls.sni ?? (tls.mode === "SIMPLE" ? service.hostname : undefined),
-        certificate: tls.mode === "MUTUAL" ? tls.clientCertificate : undefined,
-        key: tls.mode === "MUTUAL" ? tls.privateKey : undefined,
-        roots: tls.caCertificates,
-        names: tls.subjectAltNames.length > 0 ? tls.subjectAltNames : service.subjectAltNames,
-        alpn: isHttp2(port.protocol) ? ["h2"] : [],
-      }),
-    };
-  if (service.location === "external") return {};
-  // Silence is no permission: what another cluster answers for is mutual TLS unless a rule says otherwise.
-  if (isGlobal(service.hostname)) return { transportSocket: mesh() };
-  if (facts.discovery === Cluster_DiscoveryType.ORIGINAL_DST) {
-    // Where the caller picks the endpoint there is nothing to match it with: all of them must understand.
-    const all = facts.endpoints.length > 0 && facts.endpoints.every((one) => one.mutualTls);
-    return all ? { transportSocket: mesh() } : {};
-  }
-  return {
-    transportSocketMatches: [
-      { name: "tlsMode-istio", match: { tlsMode: "istio" }, transportSocket: mesh() },
-      { name: "tlsMode-disabled", match: {}, transportSocket: plaintext() },
-    ],
-  };
-}
-
-/** Who may answer: those whom the author names; else the accounts of the endpoints; else anybody of the right namespace. */
-export function serverOf(
-  service: Service,
-  options: {
-    readonly names: readonly string[];
-    readonly endpoints: readonly Endpoint[];
-    readonly settings: MeshSettings;
-  },
-): ServerIdentity {
-  const { names, endpoints, settings } = options;
-  if (names.length > 0) return { kind: "one-of", names };
-  if (service.subjectAltNames.length > 0) return { kind: "one-of", names: service.subjectAltNames };
-  const speaking = isGlobal(service.hostname) ? endpoints : endpoints.filter((one) => one.mutualTls);
-  const accounts = new Set(speaking.map((one) => one.identity));
-  if (speaking.length > 0 && !accounts.has(undefined))
-    return { kind: "one-of", names: ([...accounts] as string[]).sort() };
-  const namespace = isGlobal(service.hostname) ? namespaceOfGlobal(service.hostname) : service.namespace;
-  const domain = `spiffe://${settings.trustDomain}/ns/`;
-  return { kind: "begins", prefix: namespace === undefined ? domain : `${domain}${namespace}/` };
 }

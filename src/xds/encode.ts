@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { cached } from "../model/index.ts";
 import type { Versioned } from "../proto/index.ts";
-import type { Origin } from "../values/index.ts";
+import type { Origin, Run, SortedMap } from "../values/index.ts";
 
 /** What a resource is made of: its name, its message, and who wrote what it says. */
 export interface Made<D extends DescMessage> {
@@ -29,25 +30,73 @@ export interface Piece {
   readonly origins: readonly Origin[];
 }
 
+/** Whether two resources, or pieces of them, say the same and come from the same places. */
+export function sameContent(before: Piece | Versioned, after: Piece | Versioned): boolean {
+  return before.version === after.version && JSON.stringify(before.origins) === JSON.stringify(after.origins);
+}
+
+/** Reads `make` once, when it is first asked. */
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}
+
+/** A resource of which parts are big and not always asked for: they are made at the first question. */
+export function lazily(parts: {
+  readonly name: string;
+  readonly version: string;
+  readonly bytes: () => Uint8Array;
+  readonly origins: () => readonly Origin[];
+}): Versioned {
+  const bytes = once(parts.bytes);
+  const origins = once(parts.origins);
+  return Object.freeze({
+    name: parts.name,
+    version: parts.version,
+    get bytes() {
+      return bytes();
+    },
+    get origins() {
+      return origins();
+    },
+  });
+}
+
+const versions = new WeakMap<Run<string, readonly Piece[]>, string>();
+
 /**
  * A message from pieces that were encoded apart: protobuf reads fields in any order, and a repeated field may be
  * written in several runs, so bytes of partial messages simply follow each other. The version is made from the pieces'
- * versions, which costs their count and not their size.
+ * versions, run by run, so it costs what changed. The bytes are put together when somebody sends them.
  */
-export function joined(name: string, pieces: readonly Piece[]): Versioned {
-  let size = 0;
-  let versions = "";
-  for (const piece of pieces) {
-    size += piece.bytes.length;
-    versions += piece.version;
-  }
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  const origins: Origin[] = [];
-  for (const piece of pieces) {
-    bytes.set(piece.bytes, at);
-    at += piece.bytes.length;
-    for (const origin of piece.origins) if (origin !== origins[origins.length - 1]) origins.push(origin);
-  }
-  return Object.freeze({ name, version: digest(versions), bytes, origins });
+export function joined(
+  name: string,
+  {
+    first,
+    middle,
+    last,
+  }: { readonly first: Piece; readonly middle: SortedMap<string, readonly Piece[]>; readonly last?: Piece },
+): Versioned {
+  const ofRuns = middle.runs.map((run) =>
+    cached(versions, run, () => digest(run.values.flatMap((pieces) => pieces.map((one) => one.version)).join(""))),
+  );
+  const pieces = () => [first, ...[...middle.values()].flat(), ...(last ? [last] : [])];
+  return lazily({
+    name,
+    version: digest([first.version, ...ofRuns, last?.version ?? ""].join("")),
+    bytes: () => {
+      const all = pieces();
+      const bytes = new Uint8Array(all.reduce((size, one) => size + one.bytes.length, 0));
+      let at = 0;
+      for (const one of all) {
+        bytes.set(one.bytes, at);
+        at += one.bytes.length;
+      }
+      return bytes;
+    },
+    origins: () => [...new Set(pieces().flatMap((one) => one.origins))],
+  });
 }

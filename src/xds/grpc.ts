@@ -8,7 +8,7 @@ import { HttpConnectionManagerSchema } from "../proto/gen/envoy/extensions/filte
 import { UpstreamTlsContextSchema } from "../proto/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { clusterName, outbound, parseIp, sniName } from "../values/index.ts";
 import { type Client, visibleServices } from "./client.ts";
-import { serverOf } from "./clusters.ts";
+import { serverOf } from "./cluster-tls.ts";
 import { versioned } from "./encode.ts";
 import { endpointsFor, loadAssignment } from "./endpoints.ts";
 import { noParts, type Parts, put } from "./parts.ts";

@@ -28,7 +28,7 @@ export interface InboundPort {
 /** Inbound ports wait this long to learn what is spoken; a server that speaks first answers late by so much at most. */
 const inboundPatienceMs = 1_000;
 
-const byNamespace = new WeakMap<Mesh["services"], Map<string, Service[]>>();
+const byNamespace = new WeakMap<Mesh["owned"], Map<string, readonly Service[]>>();
 
 /** Ports of a workload by what it listens on. Where two services share a port, the older says what is spoken. */
 export function inboundPorts(mesh: Mesh, node: ProxyNode, labels: Labels): ReadonlyMap<number, InboundPort> {
@@ -45,7 +45,10 @@ export function inboundPorts(mesh: Mesh, node: ProxyNode, labels: Labels): Reado
 
 /** The services that a workload is behind, oldest first: those that select it, and hand-written ones with its address. */
 function servicesOf(mesh: Mesh, node: ProxyNode, labels: Labels): readonly Service[] {
-  const services = cached(byNamespace, mesh.services, () => servicesByNamespace(mesh)).get(node.namespace) ?? [];
+  const known = cached(byNamespace, mesh.owned, () => new Map<string, readonly Service[]>());
+  const services = cached(known, node.namespace, () =>
+    [...mesh.owned.startingWith(`${node.namespace}/`)].map(([, service]) => service),
+  );
   const own = services.filter(({ selector, endpoints }) =>
     selector === undefined
       ? endpoints.some((endpoint) => node.ips.some((ip) => ip === endpoint.address))
@@ -64,21 +67,6 @@ export function gatewayPort(
     if (port) return port.targetPort;
   }
   return number;
-}
-
-function servicesByNamespace(mesh: Mesh): Map<string, Service[]> {
-  const map = new Map<string, Service[]>();
-  const add = (service: Service): void => {
-    const list = map.get(service.namespace);
-    if (list) list.push(service);
-    else map.set(service.namespace, [service]);
-  };
-  for (const [host, service] of mesh.services) {
-    const several = mesh.contested.get(host);
-    if (several) several.forEach(add);
-    else add(service);
-  }
-  return map;
 }
 
 /** The endpoint that this workload is knows best; a named target port may be another number in each pod. */

@@ -4,41 +4,83 @@ import { cached, isGlobal, type Mesh, ruleFor, type Service, type ServicePort } 
 import type { RouteSchema, VirtualHostSchema } from "../proto/gen/envoy/config/route/v3/route_components_pb.js";
 import { RouteConfigurationSchema } from "../proto/gen/envoy/config/route/v3/route_pb.js";
 import type { Versioned } from "../proto/index.ts";
-import { clusterName, type Hostname, ipFamily, isHttp, outbound } from "../values/index.ts";
+import { changesBetween, clusterName, type Hostname, ipFamily, isHttp, outbound, SortedMap } from "../values/index.ts";
 import type { Client } from "./client.ts";
-import { digest, joined, type Piece } from "./encode.ts";
+import { digest, joined, type Piece, sameContent } from "./encode.ts";
 import { fixedNames } from "./fixed.ts";
 import { defaultRetries } from "./retries.ts";
 import { hashPolicyOf } from "./route-action.ts";
+import type { Seen } from "./touched.ts";
 import { milliseconds } from "./typed.ts";
 import { virtualHostRoutes } from "./virtual-routes.ts";
 
-/** Route configurations of a sidecar by name: one a port, and one for each port without a declared protocol. */
-export function outboundRoutes(
-  mesh: Mesh,
-  services: ReadonlyMap<Hostname, Service>,
-  client: Client,
-): Map<string, Versioned> {
-  const byPort = new Map<number, Piece[]>();
-  const routes = new Map<string, Versioned>();
-  for (const service of services.values()) {
-    for (const port of service.ports) {
-      if (isHttp(port.protocol)) {
-        const list = byPort.get(port.number);
-        const piece = virtualHost(mesh, { service, port, services, client });
-        if (list) list.push(piece);
-        else byPort.set(port.number, [piece]);
-      } else if (port.protocol === "unset") {
-        const name = `${service.hostname}:${port.number}`;
-        const alone = virtualHost(mesh, { service, port, services, client });
-        if (service.addresses.length > 0) routes.set(name, joined(name, [header(name), alone]));
-        else byPort.set(port.number, [...(byPort.get(port.number) ?? []), alone]);
+type Hosts = SortedMap<Hostname, readonly Piece[]>;
+
+/** The route configurations of a sidecar: one a port, and one for each port without a declared protocol. */
+export interface RouteStage {
+  /** The virtual hosts of each, by the host that they are for. */
+  readonly hosts: SortedMap<string, Hosts>;
+  readonly made: SortedMap<string, Versioned>;
+}
+
+export const noRoutes: RouteStage = { hosts: SortedMap.empty(), made: SortedMap.empty() };
+
+/** Makes anew the virtual hosts of touched hosts, and with them the configurations that they stand in. */
+export function nextRoutes(
+  before: RouteStage,
+  parts: {
+    readonly before: Pick<Seen, "services">;
+    readonly now: Seen;
+    readonly touched: ReadonlySet<Hostname>;
+    readonly client: Client;
+  },
+): RouteStage {
+  const { now, touched, client } = parts;
+  const { mesh, services } = now;
+  const edits = new Map<string, Map<Hostname, Piece[] | undefined>>();
+  const editOf = (name: string) => cached(edits, name, () => new Map<Hostname, Piece[] | undefined>());
+  for (const host of touched) {
+    const [old, service] = [parts.before.services.get(host), services.get(host)];
+    for (const port of old?.ports ?? []) for (const name of routesNamed(old!, port)) editOf(name).set(host, undefined);
+    for (const port of service?.ports ?? []) {
+      for (const name of routesNamed(service!, port)) {
+        const piece = virtualHost(mesh, { service: service!, port, services, client });
+        editOf(name).set(host, [...(editOf(name).get(host) ?? []), piece]);
       }
     }
   }
-  for (const [port, pieces] of byPort)
-    routes.set(String(port), joined(String(port), [header(String(port)), ...pieces, fallback(mesh)]));
-  return routes;
+  const hosts = before.hosts.with(
+    [...edits].map(([name, edit]) => {
+      const own = (before.hosts.get(name) ?? SortedMap.empty<Hostname, readonly Piece[]>()).with(
+        // Pieces that say the same are no change.
+        [...edit].map(([host, pieces]) => {
+          const known = before.hosts.get(name)?.get(host);
+          return [host, known && pieces && samePieces(known, pieces) ? known : pieces];
+        }),
+      );
+      return [name, own.size > 0 ? own : undefined];
+    }),
+  );
+  const made = before.made.with(
+    changesBetween(before.hosts, hosts).map(({ key: name, after }) => [
+      name,
+      after && joined(name, { first: header(name), middle: after, ...(isPort(name) ? { last: fallback(mesh) } : {}) }),
+    ]),
+  );
+  return { hosts, made };
+}
+
+const isPort = (name: string) => !name.includes(":");
+
+/** The route configuration that requests to a port of a service follow, if they are looked at. */
+function routesNamed({ hostname, addresses }: Service, { number, protocol }: ServicePort): readonly string[] {
+  if (isHttp(protocol)) return [String(number)];
+  if (protocol !== "unset") return [];
+  return addresses.length > 0 ? [`${hostname}:${number}`] : [String(number)];
+}
+
+function samePieces(before: readonly Piece[], after: readonly Piece[]): boolean {
+  return before.length === after.length && before.every((one, at) => sameContent(one, after[at]!));
 }
 
 const headers = new Map<string, Piece>();
@@ -138,14 +180,9 @@ function virtualHost(mesh: Mesh, parts: HostParts): Piece {
     namespace: client.namespace,
     systemNamespace: mesh.settings.systemNamespace,
   });
-  // The last three decide its domains: who else is there matters only where a short name could be meant for them.
-  const inputs = [
-    ...found.inputs,
-    rule,
-    mesh.settings,
-    unusualHosts(mesh, services),
-    hasLocalTwin(mesh, service, services),
-  ];
+  // Who else is there matters only where a short name could be meant for them.
+  const domains = domainsOf(mesh, parts);
+  const inputs = [...found.inputs, rule, mesh.settings, domains.join()];
   const byKey = cached(hosts, service, () => new Map<string, RememberedHost>());
   const key = service.ports.length === 1 ? client.namespace : `${client.namespace} ${port.number}`;
   const known = byKey.get(key);
@@ -154,25 +191,13 @@ function virtualHost(mesh: Mesh, parts: HostParts): Piece {
   const name = `${service.hostname}:${port.number}`;
   const message: MessageInitShape<typeof VirtualHostSchema> = {
     name,
-    domains: domainsOf(mesh, parts),
+    domains,
     includeRequestAttemptCount: true,
     routes: found.routes() ?? [defaultRoute(mesh, { service, port, client })],
   };
   const piece = pieceOf(name, { virtualHosts: [message] }, [...service.origins, ...found.origins]);
   byKey.set(key, { inputs, piece });
   return piece;
-}
-
-const unusual = new WeakMap<ReadonlyMap<Hostname, Service>, string>();
-
-/** Hosts that are neither of the cluster's domain nor global, as one text: only they can be somebody's short name. */
-function unusualHosts(mesh: Mesh, services: ReadonlyMap<Hostname, Service>): string {
-  return cached(unusual, services, () => {
-    const local = `.svc.${mesh.settings.clusterDomain}`;
-    let all = " ";
-    for (const host of services.keys()) if (!host.endsWith(local) && !isGlobal(host)) all += `${host} `;
-    return all;
-  });
 }
 
 /** Whether a service of this cluster has the name that a global host has in its own cluster. */

@@ -1,35 +1,40 @@
-import { cached, type Mesh, ruleFor } from "../model/index.ts";
+import type { Mesh } from "../model/index.ts";
 import { type Snapshot, type TypeUrl, typeUrls, type Versioned } from "../proto/index.ts";
-import type { Labels } from "../values/index.ts";
-import { type Client, clientOf, visibleServices } from "./client.ts";
-import { clustersOf } from "./clusters.ts";
+import { changesBetween, type SortedMap } from "../values/index.ts";
+import { type Client, clientOf } from "./client.ts";
+import { sameContent } from "./encode.ts";
 import { blackHole, inboundPassthrough, passthrough } from "./fixed.ts";
 import { gatewayParts } from "./gateway.ts";
 import { grpcParts } from "./grpc.ts";
 import { boundInbound, type InboundPort, inboundCluster, inboundPorts, virtualInbound } from "./inbound.ts";
-import { explicitOutbound, outboundListeners, virtualOutbound } from "./listeners.ts";
-import { nameTables } from "./names.ts";
+import { explicitOutbound, virtualOutbound } from "./listeners.ts";
 import type { ProxyNode } from "./node.ts";
+import { type Outbound, outboundFor } from "./outbound.ts";
 import { type Parts, put } from "./parts.ts";
-import { outboundRoutes } from "./routes.ts";
 
-type ReadableParts = { readonly [K in keyof Parts]: ReadonlyMap<string, Versioned> };
+const outboundOf = new WeakMap<Snapshot, Outbound>();
 
-/** What one proxy should run. Frozen; resources that did not change are the same objects as in any other snapshot. */
-export function snapshotFor(mesh: Mesh, node: ProxyNode): Snapshot {
-  const labels = labelsOf(mesh, node);
-  const client = clientOf(node, labels);
-  if (node.generator === "grpc") return freeze(grpcParts(mesh, client));
-  return freeze(node.role === "router" ? gatewayParts(mesh, node, client) : sidecarParts(mesh, node, client));
+/**
+ * What one proxy should run. Frozen; resources that did not change are the same objects as in any other snapshot. With
+ * the one that it ran before at hand, making it costs what changed.
+ */
+export function snapshotFor(mesh: Mesh, node: ProxyNode, previous?: Snapshot): Snapshot {
+  // What the cluster says of a pod counts more than what the pod says of itself.
+  const labels = mesh.workloads.get(`${node.namespace}/${node.name}`)?.labels ?? node.labels;
+  const client = clientOf(mesh, node, labels);
+  if (node.generator === "grpc") return snapshotOf(grpcParts(mesh, client));
+  if (node.role === "router") return snapshotOf(gatewayParts(mesh, node, client));
+  const outbound = outboundFor(mesh, client, previous && outboundOf.get(previous));
+  const snapshot = snapshotOf(keeping(previous, sidecarParts(mesh, node, { client, outbound })));
+  outboundOf.set(snapshot, outbound);
+  return snapshot;
 }
 
-/** What the cluster says of a pod counts more than what the pod says of itself. */
-function labelsOf(mesh: Mesh, node: ProxyNode): Labels {
-  return mesh.workloads.get(`${node.namespace}/${node.name}`)?.labels ?? node.labels;
-}
+type Resources = ReadonlyMap<string, Versioned>;
+type Whole = { readonly [K in keyof Parts]: Resources };
 
-function freeze(parts: ReadableParts): Snapshot {
-  const entries: Array<[TypeUrl, ReadonlyMap<string, Versioned>]> = [
+function snapshotOf(parts: Whole): Snapshot {
+  const entries: Array<[TypeUrl, Resources]> = [
     [typeUrls.cluster, parts.cluster],
     [typeUrls.endpoints, parts.endpoints],
     [typeUrls.listener, parts.listener],
@@ -39,64 +44,68 @@ function freeze(parts: ReadableParts): Snapshot {
   return new Map(entries);
 }
 
-interface Outbound {
-  readonly clusters: ReadonlyMap<string, Versioned>;
-  readonly endpoints: ReadonlyMap<string, Versioned>;
-  readonly listeners: ReadonlyMap<string, Versioned>;
-  readonly routes: ReadonlyMap<string, Versioned>;
+interface SidecarParts extends Whole {
+  readonly cluster: SortedMap<string, Versioned>;
+  readonly listener: SortedMap<string, Versioned>;
+  /** Names of what is made for this workload alone. */
+  readonly own: ReadonlySet<string>;
 }
 
-const outboundOf = new WeakMap<Mesh, Map<string, Outbound>>();
-
-/** The outbound half, made once for all clients that are alike. */
-function outboundFor(mesh: Mesh, client: Client): Outbound {
-  const byClient = cached(outboundOf, mesh, () => new Map<string, Outbound>());
-  let made = byClient.get(client.key);
-  if (!made) {
-    const services = visibleServices(mesh, client.namespace);
-    const clusters = new Map<string, Versioned>();
-    const endpoints = new Map<string, Versioned>();
-    const from = { namespace: client.namespace, systemNamespace: mesh.settings.systemNamespace };
-    for (const service of services.values()) {
-      const rule = ruleFor(mesh.rules, service, from);
-      for (const one of clustersOf(service, { rule, client, settings: mesh.settings, form: "own-traffic" })) {
-        clusters.set(one.cluster.name, one.cluster);
-        if (one.endpoints) endpoints.set(one.endpoints.name, one.endpoints);
-      }
-    }
-    const listeners = outboundListeners(mesh, services.values(), client);
-    made = { clusters, endpoints, listeners, routes: outboundRoutes(mesh, services, client) };
-    byClient.set(client.key, made);
-  }
-  return made;
-}
-
-function sidecarParts(mesh: Mesh, node: ProxyNode, client: Client): ReadableParts {
-  const outbound = outboundFor(mesh, client);
-  // What the workload's own ports add goes into copies; the rest is the same map for all who are alike.
-  const parts = {
-    cluster: new Map(outbound.clusters),
-    endpoints: outbound.endpoints,
-    listener: new Map(outbound.listeners),
-    route: outbound.routes,
-    names: nameTables(mesh, node.namespace),
+/** What is made for one workload alone and came out as it was stays the same object, and so do maps without a change. */
+function keeping(previous: Snapshot | undefined, parts: SidecarParts): Whole {
+  const keep = (type: TypeUrl, now: SortedMap<string, Versioned>): Resources => {
+    const old = previous?.get(type);
+    if (!old) return now;
+    const same = changesBetween(old, now).filter(
+      ({ key, before, after }) => parts.own.has(key) && before && after && sameContent(before, after),
+    );
+    const kept = now.with(same.map(({ key, before }) => [key, before]));
+    return changesBetween(old, kept).length === 0 ? old : kept;
   };
-  put(parts.cluster, blackHole, passthrough);
+  return {
+    ...parts,
+    cluster: keep(typeUrls.cluster, parts.cluster),
+    listener: keep(typeUrls.listener, parts.listener),
+  };
+}
+
+function sidecarParts(
+  mesh: Mesh,
+  node: ProxyNode,
+  { client, outbound }: { readonly client: Client; readonly outbound: Outbound },
+): SidecarParts {
+  const cluster = new Map<string, Versioned>();
+  const listener = new Map<string, Versioned>();
+  put(cluster, blackHole, passthrough);
   const inbound = inboundPorts(mesh, node, client.labels);
   if (node.interception.mode === "redirect") {
-    put(parts.cluster, inboundPassthrough, ...[...inbound.values()].map(inboundCluster));
-    put(parts.listener, virtualOutbound(mesh), virtualInbound(inbound.values()));
-    return parts;
+    put(cluster, inboundPassthrough, ...[...inbound.values()].map(inboundCluster));
+    put(listener, virtualOutbound(mesh), virtualInbound(inbound.values()));
+  } else {
+    const { appPorts, explicitPort } = node.interception;
+    if (explicitPort !== undefined) put(listener, explicitOutbound(mesh, explicitPort));
+    for (const [listen, app] of Object.entries(appPorts)) {
+      const declared = inbound.get(Number(listen)) ?? inbound.get(app);
+      const port: InboundPort = declared
+        ? { ...declared, app }
+        : { app, protocol: "unset", servicePort: app, service: undefined };
+      put(cluster, inboundCluster(port));
+      put(listener, boundInbound(Number(listen), port));
+    }
   }
-  const { appPorts, explicitPort } = node.interception;
-  if (explicitPort !== undefined) put(parts.listener, explicitOutbound(mesh, explicitPort));
-  for (const [listen, app] of Object.entries(appPorts)) {
-    const declared = inbound.get(Number(listen)) ?? inbound.get(app);
-    const port: InboundPort = declared
-      ? { ...declared, app }
-      : { app, protocol: "unset", servicePort: app, service: undefined };
-    put(parts.cluster, inboundCluster(port));
-    put(parts.listener, boundInbound(Number(listen), port));
-  }
-  return parts;
+  // What the workload's own ports add goes into copies; the rest is shared by all who are alike.
+  const { clusters, listeners, endpoints, routes, names } = outbound;
+  return {
+    cluster: withOwn(clusters, cluster),
+    endpoints,
+    listener: withOwn(listeners.made, listener),
+    route: routes.made,
+    names,
+    own: new Set([...cluster.keys(), ...listener.keys()]),
+  };
+}
+
+/** Of two resources of one name the shared one stays. */
+function withOwn(shared: SortedMap<string, Versioned>, own: Resources): SortedMap<string, Versioned> {
+  return shared.with([...own].filter(([name]) => !shared.has(name)));
 }

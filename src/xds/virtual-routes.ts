@@ -5,6 +5,7 @@ import {
   routesHost,
   type Service,
   type ServicePort,
+  targetsOf,
   type VirtualRoutes,
   visibleTo,
 } from "../model/index.ts";
@@ -79,7 +80,7 @@ export function virtualHostRoutes(
   const context: RouteContext = { mesh, owner, services, client, port: port.number };
   return {
     // Where requests go depends on the ports of the destinations, and how they are hashed on rules.
-    inputs: [owner, mesh.rules, ...destinationsOf(owner, context), JSON.stringify(client.labels), client.namespace],
+    inputs: [owner, mesh.rules, ...destinationsOf(owner, context), client.labelsKey, client.namespace],
     origins: [owner.origin],
     routes: () => {
       const routes = httpRoutes(owner, { context, gateway: "mesh" });
@@ -89,15 +90,7 @@ export function virtualHostRoutes(
 }
 
 function destinationsOf(owner: VirtualRoutes, { mesh, services }: RouteContext): unknown[] {
-  const named = new Set<unknown>();
-  for (const rule of owner.spec.http)
-    for (const { destination } of rule.route) {
-      const host = destination.host.includes(".")
-        ? destination.host
-        : (`${destination.host}.${owner.namespace}.svc.${mesh.settings.clusterDomain}` as Hostname);
-      named.add(services.get(host)?.ports);
-    }
-  return [...named];
+  return targetsOf(owner, mesh).map(({ host }) => services.get(host)?.ports);
 }
 
 /** The HTTP rules of one VirtualService as routes, in order, up to the first that takes everything. */
