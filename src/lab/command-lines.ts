@@ -60,6 +60,8 @@ export interface ProxyLine {
   readonly discovery: string;
   readonly rootCert: string;
   readonly token: string;
+  /** A folder of the pod's own, gone with it, for a proxy that is started again. */
+  readonly state: string;
   readonly admin: string;
   readonly networkView: string | undefined;
   readonly interception: "REDIRECT" | "NONE";
@@ -97,6 +99,8 @@ export function proxyLine(options: ProxyLine): readonly string[] {
     options.rootCert,
     "--token",
     options.token,
+    "--state",
+    options.state,
     "--admin",
     `unix:${options.admin}`,
     "--admin-port",

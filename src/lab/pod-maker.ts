@@ -108,6 +108,7 @@ export class PodMaker {
       discovery: explicit ? `${loopback}:${this.#ports.get("control")}` : `${plan.controlPlane}:15012`,
       rootCert: join(folder, "root-cert.pem"),
       token: join(folder, "token"),
+      state: join(folder, "state"),
       admin: adminSocket(folder),
       networkView: role === "egress" ? "external" : undefined,
       interception: explicit ? "NONE" : "REDIRECT",

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { createLogger, Failure, type LogLevel, logLevels, Metrics, systemClock } from "../../base/index.ts";
 import { type AgentConfig, startAgent } from "../../proxy/index.ts";
@@ -31,6 +32,7 @@ interface Flags {
   readonly dnsListen?: string;
   readonly dnsUpstream?: string;
   readonly dnsSearch?: string;
+  readonly state?: string;
   readonly drain: string;
   readonly logLevel: LogLevel;
 }
@@ -64,6 +66,11 @@ export function proxyCommand(): Command {
     .option("--dns-listen <ip:port>", "answer the workload's DNS here")
     .option("--dns-upstream <ip[:port],…>", "where names that are not the mesh's are asked")
     .option("--dns-search <domains>", "search domains of the workload, with commas between")
+    .option(
+      "--state <dir>",
+      "keep what it was told and its certificate here, to start again while the control plane is away; it holds the key, " +
+        "so give a memory file system of the pod's own, such as an emptyDir with medium Memory",
+    )
     .option("--drain <duration>", "how long running calls may take when stopping", "10s")
     .addOption(new Option("--log-level <level>").choices(logLevels).default("info"))
     .action((flags: Flags) => {
@@ -113,6 +120,7 @@ function configFrom(flags: Flags): AgentConfig {
         : [{ host: "127.0.0.1" as Ip, port: portNumber(flags.adminPort, "--admin-port") }]),
     ],
     captured: list(flags.captured).map(parseRange),
+    ...(flags.state === undefined ? {} : { stateDir: stateFolder(flags.state) }),
     dns: flags.dnsListen
       ? {
           listen: socketAddress(flags.dnsListen, 15053, "--dns-listen"),
@@ -121,6 +129,11 @@ function configFrom(flags: Flags): AgentConfig {
         }
       : undefined,
   };
+}
+
+function stateFolder(text: string): string {
+  if (text !== "") return resolve(text);
+  throw new Failure("usage/folder", "--state: no folder is named", { hint: "leave it out to keep nothing" });
 }
 
 function list(text: string | undefined): string[] {
