@@ -1,4 +1,5 @@
 import { Failure } from "../../base/index.ts";
+import { keep, takeReads } from "../l4/reads.ts";
 import type { UpstreamSocket } from "../upstream/upstream.ts";
 import { ChunkedReader } from "./chunked.ts";
 import { endOfHead, type Http1Response, parseResponseHead } from "./head.ts";
@@ -51,13 +52,13 @@ export class Http1ClientConnection implements ClientConnection, UpstreamStream {
     this.#options = options;
     const stream = socket.socket;
     this.#writer = new MessageWriter(stream);
-    stream.on("data", (chunk: Buffer) => this.#onData(chunk));
     stream.on("end", () => this.#onEnd());
     stream.on("drain", () => this.#handler?.onUpstreamDrain());
     stream.on("error", (error) => {
       this.#lastError = error;
     });
     stream.on("close", () => this.#onClose());
+    takeReads(stream, (bytes) => this.#onData(bytes));
   }
 
   get usable(): boolean {
@@ -159,7 +160,7 @@ export class Http1ClientConnection implements ClientConnection, UpstreamStream {
         case "head": {
           const end = endOfHead(bytes, at, at === 0 ? this.#searched : at, limits.headBytes);
           if (end < 0) {
-            this.#held = at === 0 ? bytes : bytes.subarray(at);
+            this.#held = keep(at === 0 ? bytes : bytes.subarray(at));
             this.#searched = this.#held.length;
             return;
           }

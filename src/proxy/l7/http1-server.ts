@@ -1,27 +1,20 @@
 import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Clock } from "../../base/index.ts";
-import { Failure } from "../../base/index.ts";
-import { ChunkedReader } from "./chunked.ts";
-import { endOfHead, type Http1Request, parseRequestHead } from "./head.ts";
+import { takeReads } from "../l4/reads.ts";
+import type { Http1Request } from "./head.ts";
 import type { Headers } from "./headers.ts";
+import { Http1Deadlines, type Http1Times } from "./http1-deadlines.ts";
+import { RequestReader, type RequestSink } from "./http1-requests.ts";
 import { fieldLines, MessageWriter } from "./http1-write.ts";
 import { type Downstream, type DownstreamHandler, limits, Refusal, type ResponseHead } from "./message.ts";
 import type { Sweeper, Swept } from "./sweeper.ts";
 
-export interface Http1ServerOptions {
+export interface Http1ServerOptions extends Http1Times {
   readonly socket: Duplex;
   readonly clock: Clock;
   readonly sweeper: Sweeper;
   readonly maxHeadBytes: number;
-  /** From the first byte of a head to its end. */
-  readonly headersTimeoutMs: number;
-  /** Without any request on the connection; 0 for ever. */
-  readonly idleTimeoutMs: number;
-  /** Without a byte either way while a request runs; 0 for ever. */
-  readonly streamIdleTimeoutMs: number;
-  /** From the first byte of a request to the last of its body; 0 for ever. */
-  readonly requestTimeoutMs: number;
   /** Called for each request, head read; its `Downstream` is the connection itself, one request at a time. */
   readonly onRequest: (stream: Http1ServerConnection) => void;
   /** A head or framing that was refused and has been answered; `request` is there when only the body was wrong. */
@@ -29,24 +22,16 @@ export interface Http1ServerOptions {
 }
 
 type State =
-  /** Between requests or inside a head. */
-  | "head"
-  | "body"
-  | "chunks"
-  /** The request is whole, its answer is not. */
-  | "answering"
+  /** Requests are read and answered, one by one. */
+  | "open"
   /** After 101: plain bytes. */
   | "raw"
   /** Everything is said; what still comes is read and dropped until the client has closed. */
   | "lingering"
   | "closed";
 
-/** How long the last answer is given to reach a client that still sends, in milliseconds. */
-const lingerMs = 2000;
-const never = Number.POSITIVE_INFINITY;
-
 /** The server side of one HTTP/1 connection. Requests are answered one after the other; what comes early waits. */
-export class Http1ServerConnection implements Downstream {
+export class Http1ServerConnection implements Downstream, RequestSink, Swept {
   request!: Http1Request;
   handler: DownstreamHandler | undefined;
   /** Resolves when the connection is gone. */
@@ -55,48 +40,49 @@ export class Http1ServerConnection implements Downstream {
   bytesIn = 0;
   readonly #options: Http1ServerOptions;
   readonly #socket: Duplex;
+  readonly #reader: RequestReader;
   readonly #writer: MessageWriter;
-  #state: State = "head";
-  /** Unread bytes: part of a head, or requests that came early. */
-  #held: Buffer | undefined;
-  #searched = 0;
-  #remaining = 0;
-  #chunks: ChunkedReader | undefined;
-  #discarded = 0;
-  #running = false;
-  #paused = false;
-  #bodyPaused = false;
-  #ended = false;
+  readonly #deadlines: Http1Deadlines;
+  #state: State = "open";
+  /** A request has been read, and its answer is not whole. */
+  #serving = false;
   /** What has been sent of the answer. */
   #answer: "none" | "head" | "whole" = "none";
   #keepAlive = true;
   #draining = false;
   /** The answer ends with the connection: no length, no chunks. */
   #untilClose = false;
+  #paused = false;
+  #bodyPaused = false;
+  /** The client has ended its side. */
+  #ended = false;
   #rawEnds = 0;
-  #deadline: number;
-  #deadlineFor: "head" | "idle" | "stream" | "linger" = "idle";
-  #requestDeadline = never;
+  #discarded = 0;
   #resolveClosed!: () => void;
-  readonly #sink = (data: Buffer) => this.#onBody(data);
 
   constructor(options: Http1ServerOptions) {
+    const { socket } = options;
     this.#options = options;
-    this.#socket = options.socket;
-    this.#writer = new MessageWriter(options.socket);
+    this.#socket = socket;
+    this.#reader = new RequestReader(this, options.maxHeadBytes);
+    this.#writer = new MessageWriter(socket);
+    this.#deadlines = new Http1Deadlines(options, options.clock);
     this.closed = new Promise((resolve) => {
       this.#resolveClosed = resolve;
     });
-    this.#deadline = this.#after(options.idleTimeoutMs);
-    options.sweeper.add(this);
-    const socket = options.socket;
-    socket.on("data", (chunk: Buffer) => this.#onData(chunk));
+  }
+
+  /** Begins to read. */
+  start(): void {
+    const socket = this.#socket;
+    this.#options.sweeper.add(this);
     socket.on("end", () => this.#onEnd());
     socket.on("drain", () => this.handler?.onDownstreamDrain());
     // What an error means is said by the close that follows it.
     socket.on("error", () => {});
     socket.on("close", () => this.#onClose());
     if (socket.destroyed) this.#onClose();
+    else takeReads(socket, (bytes) => this.#onBytes(bytes));
   }
 
   /** Bytes written on this connection so far. */
@@ -108,7 +94,7 @@ export class Http1ServerConnection implements Downstream {
   drain(): void {
     this.#draining = true;
     this.#keepAlive = false;
-    if (this.#state === "head" && this.#held === undefined) this.#finish();
+    if (this.#state === "open" && !this.#serving && !this.#reader.holds) this.#finish();
   }
 
   destroy(): void {
@@ -117,205 +103,129 @@ export class Http1ServerConnection implements Downstream {
 
   // ---- reading
 
-  #onData(chunk: Buffer): void {
+  #onBytes(bytes: Buffer): void {
     if (this.#state === "lingering") {
-      this.#discarded += chunk.length;
-      if (this.#discarded > limits.discardBytes) this.#socket.destroy();
-      return;
-    }
-    if (this.#state === "raw") {
-      this.#touch();
-      this.handler?.onRequestData(chunk);
-      return;
-    }
-    if (this.#held) {
-      this.#held = Buffer.concat([this.#held, chunk]);
+      this.#discard(bytes.length);
+    } else if (this.#state === "raw") {
+      this.#deadlines.onBytes();
+      this.handler?.onRequestData(bytes);
     } else {
-      this.#held = chunk;
-      this.#searched = 0;
+      this.#read(bytes);
     }
-    this.#run();
   }
 
-  /** Reads as far as it goes. Not entered twice: an answer that is there at once is found by the loop. */
-  #run(): void {
-    if (this.#running) return;
-    this.#running = true;
+  /** Reads what has come, or what had come early. */
+  #read(bytes?: Buffer): void {
     try {
-      let at = 0;
-      while (this.#held !== undefined) {
-        const bytes: Buffer = this.#held;
-        if (at >= bytes.length) {
-          this.#held = undefined;
-          break;
-        }
-        const before: State = this.#state;
-        if (before === "head") {
-          const next = this.#readHead(bytes, at);
-          if (next < 0) {
-            this.#held = at === 0 ? bytes : bytes.subarray(at);
-            break;
-          }
-          at = next;
-        } else if (before === "body") {
-          const take = Math.min(this.#remaining, bytes.length - at);
-          const end = at + take;
-          this.#remaining -= take;
-          const data = at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end);
-          at = end;
-          this.#onBody(data);
-          if (this.#remaining === 0) this.#onBodyEnd(undefined);
-        } else if (before === "chunks") {
-          const chunks = this.#chunks!;
-          at = chunks.read(bytes, at, this.#sink);
-          if (chunks.done) this.#onBodyEnd(chunks.trailers);
-        } else if (before === "answering") {
-          // The next request came early. It waits, and so does its sender.
-          this.#held = at === 0 ? bytes : bytes.subarray(at);
-          this.#pause();
-          break;
-        } else {
-          this.#held = undefined;
-          if (before === "raw") this.handler?.onRequestData(bytes.subarray(at));
-          break;
-        }
-      }
+      if (bytes) this.#reader.take(bytes);
+      else this.#reader.next();
     } catch (caught) {
-      this.#held = undefined;
       if (!(caught instanceof Refusal)) throw caught;
       this.#refuse(caught);
-    } finally {
-      this.#running = false;
+      return;
     }
-    if (this.#ended && this.#state === "head") this.#finish();
+    if (this.#state !== "open") return;
+    // The next request came early. It waits, and so does its sender.
+    if (this.#serving && !this.#reader.inBody && this.#reader.holds) this.#pause();
+    else if (!this.#serving && this.#ended) this.#finish();
   }
 
-  /** Returns where the body begins, or −1 when the head is not whole. */
-  #readHead(bytes: Buffer, from: number): number {
-    let at = from;
-    // RFC 9112 §2.2: empty lines before a request are let pass; two are enough for any honest client.
-    for (let lines = 0; lines < 2 && bytes[at] === 13 && bytes[at + 1] === 10; lines++) at += 2;
-    if (at > from && at >= bytes.length) return at;
-    const end = endOfHead(bytes, at, from === 0 ? this.#searched : at, this.#options.maxHeadBytes);
-    if (this.#deadlineFor !== "head") {
-      this.#deadlineFor = "head";
-      const now = this.#options.clock.monotonic();
-      this.#deadline = now + this.#options.headersTimeoutMs;
-      const { requestTimeoutMs } = this.#options;
-      this.#requestDeadline = requestTimeoutMs > 0 ? now + requestTimeoutMs : never;
-    }
-    if (end < 0) {
-      this.#searched = bytes.length - from;
-      return -1;
-    }
-    this.#searched = 0;
-    const request = parseRequestHead(bytes.toString("latin1", at, end + 2));
+  onHeadBegins(): void {
+    this.#deadlines.onHeadBegins();
+  }
+
+  onHead(request: Http1Request, bytes: number): void {
     this.request = request;
-    this.bytesIn = end + 4 - at;
+    this.bytesIn = bytes;
+    this.#serving = true;
     this.#keepAlive = request.keepAlive && !this.#draining;
     this.#answer = "none";
     this.#untilClose = false;
     this.#discarded = 0;
-    this.#deadlineFor = "stream";
-    this.#deadline = this.#after(this.#options.streamIdleTimeoutMs);
-    if (request.chunked) {
-      this.#chunks = new ChunkedReader();
-      this.#state = "chunks";
-    } else if (request.contentLength > 0) {
-      this.#remaining = request.contentLength;
-      this.#state = "body";
-    } else {
-      this.#state = "answering";
-      this.#requestDeadline = never;
-    }
+    this.#deadlines.onHead();
+    if (!this.#reader.inBody) this.#deadlines.onWholeRequest();
     this.#options.onRequest(this);
-    return end + 4;
   }
 
-  #onBody(data: Buffer): void {
+  onBody(data: Buffer): void {
     this.bytesIn += data.length;
-    this.#touch();
-    if (this.#answer === "whole") {
-      this.#discarded += data.length;
-      if (this.#discarded > limits.discardBytes) this.#finish();
-      return;
-    }
-    this.handler?.onRequestData(data);
+    this.#deadlines.onBytes();
+    if (this.#answer === "whole") this.#discard(data.length);
+    else this.handler?.onRequestData(data);
   }
 
-  #onBodyEnd(trailers: Headers | undefined): void {
-    if (this.#state !== "body" && this.#state !== "chunks") return;
-    this.#chunks = undefined;
-    this.#state = "answering";
-    this.#requestDeadline = never;
+  onBodyEnd(trailers: Headers | undefined): void {
+    this.#deadlines.onWholeRequest();
     if (this.#answer === "whole") this.#next();
     else this.handler?.onRequestEnd(trailers);
   }
 
+  /** Bytes that nobody wants are read for a while, because a reset would overtake the answer. */
+  #discard(bytes: number): void {
+    this.#discarded += bytes;
+    if (this.#discarded <= limits.discardBytes) return;
+    if (this.#state === "lingering") this.#socket.destroy();
+    else this.#finish();
+  }
+
   #onEnd(): void {
     this.#ended = true;
-    switch (this.#state) {
-      case "head":
-        if (this.#held === undefined) this.#finish();
-        else this.#refuse(new Refusal(400, "http1.incomplete_head", "the connection ended inside a request head"));
-        break;
-      case "body":
-      case "chunks":
-        // The rest of the body will never come, so nobody may take what came for the whole.
-        this.#broken("DC", "downstream_remote_disconnect");
-        break;
-      case "raw":
-        this.#rawEnd();
-        this.handler?.onRequestEnd(undefined);
-        break;
-      case "lingering":
-        this.#socket.destroy();
-        break;
-      default:
-        // Half-closed after a whole request: the answer is still wanted.
-        this.#keepAlive = false;
-    }
+    if (this.#state === "lingering") this.#socket.destroy();
+    else if (this.#state === "raw") {
+      this.#rawEnd();
+      this.handler?.onRequestEnd(undefined);
+    } else if (this.#reader.inBody) {
+      // The rest of the body will never come, so nobody may take what came for the whole.
+      this.#break("DC", "downstream_remote_disconnect");
+    } else if (this.#serving) {
+      // Half-closed after a whole request: the answer is still wanted.
+      this.#keepAlive = false;
+    } else if (this.#reader.holds) {
+      this.#refuse(new Refusal(400, "http1.incomplete_head", "the connection ended inside a request head"));
+    } else this.#finish();
   }
 
   #onClose(): void {
     if (this.#state === "closed") return;
     const { handler } = this;
     this.#state = "closed";
-    this.#held = undefined;
+    this.#reader.stop();
     this.#options.sweeper.delete(this);
     this.handler = undefined;
     if (this.#answer !== "whole") handler?.onDownstreamReset("DC", "downstream_remote_disconnect");
     this.#resolveClosed();
   }
 
-  #broken(flag: "DC" | "DPE", details: string): void {
+  #break(flag: "DC" | "SI", details: string): void {
     const { handler } = this;
-    this.handler = undefined;
-    this.#answer = "whole";
-    this.#socket.destroy();
+    this.reset();
     handler?.onDownstreamReset(flag, details);
   }
 
   /** Answers a request that cannot be understood, and closes: where the next one begins is not known. */
   #refuse(refusal: Refusal): void {
     if (this.#state === "closed") return;
+    if (this.#serving && this.#answer === "whole") {
+      // Only the body of a request that was answered is wrong: there is nothing left to say.
+      this.#finish();
+      return;
+    }
     const { handler } = this;
     this.handler = undefined;
     handler?.onDownstreamReset("DPE", refusal.details);
     if (!handler) this.#options.onRefused(refusal);
     if (this.#answer === "head") {
-      this.#answer = "whole";
-      this.#socket.destroy();
+      this.reset();
       return;
     }
     this.#answer = "whole";
-    const body = `${refusal.message}\n`;
+    const body = Buffer.from(`${refusal.message}\n`);
     this.#writer.head(
       `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? "Error"}\r\ncontent-type: text/plain\r\n` +
-        `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`,
+        `content-length: ${body.length}\r\nconnection: close\r\n\r\n`,
       false,
     );
-    this.#writer.data(Buffer.from(body));
+    this.#writer.data(body);
     this.#writer.end(undefined);
     this.#finish();
   }
@@ -344,13 +254,9 @@ export class Http1ServerConnection implements Downstream {
     const { status, contentLength } = head;
     let text = `HTTP/1.1 ${status} ${head.reason !== "" ? head.reason : (STATUS_CODES[status] ?? "")}\r\n${fieldLines(head.headers)}`;
     if (status === 101) {
-      this.#writer.head(`${text}connection: upgrade\r\nupgrade: ${request.upgrade ?? ""}\r\n\r\n`, false);
-      this.#writer.flush();
       this.#answer = "head";
-      this.#state = "raw";
-      if (this.#ended) this.#rawEnd();
-      this.#unpause();
-      if (!this.#running) this.#run();
+      this.#writer.head(`${text}connection: upgrade\r\nupgrade: ${request.upgrade ?? ""}\r\n\r\n`, false);
+      this.#becomeRaw();
       return;
     }
     const bodyless = request.method === "HEAD" || status === 204 || status === 304;
@@ -366,24 +272,19 @@ export class Http1ServerConnection implements Downstream {
       }
     }
     // Bytes that came behind a refused upgrade may be meant for the other protocol: they are not read as a request.
-    if (
-      head.close === true ||
-      this.#untilClose ||
-      this.#draining ||
-      this.#ended ||
-      (request.upgrade !== undefined && this.#held !== undefined)
-    )
+    const behindUpgrade = request.upgrade !== undefined && this.#reader.holds;
+    if (head.close === true || this.#untilClose || this.#draining || this.#ended || behindUpgrade)
       this.#keepAlive = false;
     if (!this.#keepAlive) text += "connection: close\r\n";
     else if (request.version === "HTTP/1.0") text += "connection: keep-alive\r\n";
     this.#answer = "head";
-    this.#writer.head(`${text}\r\n`, chunked && !bodyless);
+    this.#writer.head(`${text}\r\n`, chunked);
     if (end) this.end(undefined);
     else this.#writer.schedule();
   }
 
   data(chunk: Buffer): boolean {
-    this.#touch();
+    this.#deadlines.onBytes();
     return this.#writer.data(chunk);
   }
 
@@ -398,7 +299,7 @@ export class Http1ServerConnection implements Downstream {
     this.#writer.end(trailers);
     this.#answer = "whole";
     this.handler = undefined;
-    if (this.#state === "answering") this.#next();
+    if (!this.#reader.inBody) this.#next();
     else if (this.#bodyPaused) this.resumeBody();
   }
 
@@ -408,36 +309,42 @@ export class Http1ServerConnection implements Downstream {
     this.#socket.destroy();
   }
 
-  // ---- between requests
+  // ---- after an answer
 
   #next(): void {
+    this.#serving = false;
     if (!this.#keepAlive || this.#ended) {
       this.#finish();
       return;
     }
-    this.#state = "head";
-    this.#deadlineFor = "idle";
-    this.#deadline = this.#after(this.#options.idleTimeoutMs);
+    this.#deadlines.onIdle();
     this.#bodyPaused = false;
     this.#unpause();
-    if (this.#held !== undefined && !this.#running) this.#run();
+    this.#read();
+  }
+
+  #becomeRaw(): void {
+    const early = this.#reader.stop();
+    this.#writer.flush();
+    this.#state = "raw";
+    if (this.#ended) this.#rawEnd();
+    this.#unpause();
+    if (early) this.handler?.onRequestData(early);
   }
 
   #rawEnd(): void {
-    if (++this.#rawEnds === 2) {
-      this.#answer = "whole";
-      if (!this.#socket.writableEnded) this.#socket.end();
-    }
+    if (++this.#rawEnds < 2) return;
+    this.#answer = "whole";
+    if (!this.#socket.writableEnded) this.#socket.end();
   }
 
   /** Sends the end, and waits a little for the client's, so that no reset overtakes the answer. */
   #finish(): void {
     if (this.#state === "closed" || this.#state === "lingering") return;
-    this.#held = undefined;
+    this.#reader.stop();
     this.#writer.flush();
     this.#state = "lingering";
-    this.#deadlineFor = "linger";
-    this.#deadline = this.#options.clock.monotonic() + lingerMs;
+    this.#deadlines.onLinger();
     this.#bodyPaused = false;
     this.#unpause();
     const socket = this.#socket;
@@ -457,58 +364,28 @@ export class Http1ServerConnection implements Downstream {
     this.#socket.resume();
   }
 
-  // ---- time
-
-  #after(ms: number): number {
-    return ms > 0 ? this.#options.clock.monotonic() + ms : never;
-  }
-
-  /** Something moved: the stream is not idle. */
-  #touch(): void {
-    if (this.#deadline !== never && this.#deadlineFor === "stream")
-      this.#deadline = this.#after(this.#options.streamIdleTimeoutMs);
-  }
-
   onSweep(now: number): void {
-    if (now < this.#deadline && now < this.#requestDeadline) return;
-    if (now >= this.#requestDeadline && (this.#state === "body" || this.#state === "chunks")) {
-      this.#refuse(new Refusal(408, "request_overall_timeout", "the request did not come in time"));
-      return;
-    }
-    if (now < this.#deadline) return;
-    switch (this.#deadlineFor) {
+    switch (this.#deadlines.missed(now)) {
+      case undefined:
+        break;
+      case "request":
+        this.#refuse(new Refusal(408, "request_overall_timeout", "the request did not come in time"));
+        break;
       case "head": {
-        this.#refuse(
-          new Refusal(
-            408,
-            "request_header_timeout",
-            `the request head took longer than ${this.#options.headersTimeoutMs} ms`,
-          ),
-        );
-        return;
+        const sentence = `the request head took longer than ${this.#options.headersTimeoutMs} ms`;
+        this.#refuse(new Refusal(408, "request_header_timeout", sentence));
+        break;
       }
-      case "stream": {
-        const { handler } = this;
-        if (this.#answer === "none" && this.#state !== "answering") {
+      case "stream":
+        if (this.#answer === "none" && this.#reader.inBody)
           this.#refuse(new Refusal(408, "stream_idle_timeout", "the request body stood still for too long"));
-          return;
-        }
-        this.handler = undefined;
-        this.#answer = "whole";
-        this.#socket.destroy();
-        handler?.onDownstreamReset("SI", "stream_idle_timeout");
-        return;
-      }
-      case "idle": {
+        else this.#break("SI", "stream_idle_timeout");
+        break;
+      case "idle":
         this.#finish();
-        return;
-      }
+        break;
       case "linger":
         this.#socket.destroy();
     }
   }
 }
-
-/** For those who hold a connection only to end it. */
-export type { Swept };
-export { Failure };

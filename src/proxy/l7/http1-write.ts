@@ -1,9 +1,13 @@
 import type { Duplex } from "node:stream";
+import { keep } from "../l4/reads.ts";
 import type { Headers } from "./headers.ts";
 import { limits } from "./message.ts";
 
 /** Up to here head and body are copied into one buffer, because one write costs more than the copy. In bytes. */
 const copyBelow = 16 * 1024;
+
+/** Up to here a piece of a body is written as the text that its bytes are in latin1: one write of one string. In bytes. */
+const textBelow = 2048;
 
 /** Text of the fields, each with its CRLF. */
 export function fieldLines(headers: Headers): string {
@@ -42,21 +46,28 @@ export class MessageWriter {
   /** False when the reader is slow: wait for the socket's `drain`. */
   data(chunk: Buffer): boolean {
     if (chunk.length === 0) return !this.#socket.writableNeedDrain;
-    if (this.#chunked) {
+    if (chunk.length <= textBelow && this.#parts.length === 0) {
+      const text = chunk.toString("latin1");
+      this.#text += this.#chunked ? `${chunk.length.toString(16)}\r\n${text}\r\n` : text;
+    } else if (this.#chunked) {
       this.#add(`${chunk.length.toString(16)}\r\n`);
       this.#add(chunk);
       this.#add("\r\n");
     } else {
       this.#add(chunk);
     }
-    if (this.#bytes >= limits.watermarkBytes) this.flush();
+    if (this.#bytes + this.#text.length >= limits.watermarkBytes) this.flush();
     else this.schedule();
     return !this.#socket.writableNeedDrain;
   }
 
   /** Ends the message: the last chunk and trailers where there are chunks. */
   end(trailers: Headers | undefined): void {
-    if (this.#chunked) this.#add(trailers ? `0\r\n${fieldLines(trailers)}\r\n` : "0\r\n\r\n");
+    if (this.#chunked) {
+      const last = trailers ? `0\r\n${fieldLines(trailers)}\r\n` : "0\r\n\r\n";
+      if (this.#parts.length === 0) this.#text += last;
+      else this.#add(last);
+    }
     this.#chunked = false;
     this.flush();
   }
@@ -108,7 +119,7 @@ export class MessageWriter {
   }
 
   #add(part: Buffer | string): void {
-    this.#parts.push(part);
+    this.#parts.push(typeof part === "string" ? part : keep(part));
     this.#bytes += part.length;
   }
 }

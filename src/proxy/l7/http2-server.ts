@@ -5,6 +5,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
+import { keep } from "../l4/reads.ts";
 import { tellRefused } from "./account.ts";
 import { Exchange } from "./exchange.ts";
 import { type Headers, isFieldName, isFieldValue } from "./headers.ts";
@@ -292,7 +293,7 @@ class Http2Downstream implements Downstream {
   data(chunk: Buffer): boolean {
     const stream = this.#stream;
     if (stream.destroyed || stream.writableEnded) return true;
-    return stream.write(chunk);
+    return stream.write(keep(chunk));
   }
 
   end(trailers: Headers | undefined): void {

@@ -71,7 +71,7 @@ export interface Downstream {
   informational(status: number, headers: Headers): void;
   /** Status 101 turns the stream into plain bytes both ways. */
   respond(head: ResponseHead, end: boolean): void;
-  /** False asks for a pause until `onDownstreamDrain`. */
+  /** False asks for a pause until `onDownstreamDrain`. The bytes may be used otherwise after the call. */
   data(chunk: Buffer): boolean;
   end(trailers: Headers | undefined): void;
   /** Cuts the response off where it is: the client can tell that it is not whole. */
@@ -79,6 +79,7 @@ export interface Downstream {
 }
 
 export interface DownstreamHandler {
+  /** The bytes are the handler's for the length of the call only. */
   onRequestData(chunk: Buffer): void;
   onRequestEnd(trailers: Headers | undefined): void;
   /** The client went away, or broke the protocol, before its request or its answer was whole. */
@@ -98,6 +99,7 @@ export type ResetKind =
 export interface UpstreamHandler {
   onInformational(status: number, headers: Headers): void;
   onResponse(head: ResponseHead, end: boolean): void;
+  /** The bytes are the handler's for the length of the call only. */
   onResponseData(chunk: Buffer): void;
   onResponseEnd(trailers: Headers | undefined): void;
   onUpstreamReset(kind: ResetKind, failure: Failure): void;
@@ -106,6 +108,7 @@ export interface UpstreamHandler {
 
 /** A request on its way to an endpoint. */
 export interface UpstreamStream {
+  /** False asks for a pause until `onUpstreamDrain`. The bytes may be used otherwise after the call. */
   data(chunk: Buffer): boolean;
   end(trailers: Headers | undefined): void;
   reset(): void;

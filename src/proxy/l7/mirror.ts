@@ -1,4 +1,5 @@
 import type { Mirror } from "../config/route.ts";
+import { keep } from "../l4/reads.ts";
 import { limits, type RequestHead, type UpstreamHandler } from "./message.ts";
 import type { Served } from "./serve-http.ts";
 
@@ -24,7 +25,7 @@ export class Copies {
   take(chunk: Buffer): void {
     this.#bytes += chunk.length;
     if (this.#bytes > limits.replayBytes) this.#body = [];
-    else this.#body.push(chunk);
+    else this.#body.push(keep(chunk));
   }
 
   send(): void {

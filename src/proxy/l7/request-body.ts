@@ -1,3 +1,4 @@
+import { keep } from "../l4/reads.ts";
 import type { Headers } from "./headers.ts";
 import { type Downstream, limits, type RequestHead, type UpstreamStream } from "./message.ts";
 
@@ -36,8 +37,9 @@ export class RequestBody {
   /** A piece has come: it goes out where there is a stream, and is kept as long as it may be wanted again. */
   take(chunk: Buffer, stream: UpstreamStream | undefined): void {
     if (!stream || this.#replayable) {
-      if (this.#kept) this.#kept.push(chunk);
-      else this.#kept = [chunk];
+      const kept = keep(chunk);
+      if (this.#kept) this.#kept.push(kept);
+      else this.#kept = [kept];
       this.#bytes += chunk.length;
     }
     const tooLarge = this.#bytes > limits.replayBytes;

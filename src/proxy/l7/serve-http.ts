@@ -93,6 +93,7 @@ export async function serveHttp(connection: Connection, service: HttpService): P
 async function serveHttp1(served: Served): Promise<void> {
   const { connection, service } = served;
   const { manager, http } = service;
+  let requests = 0;
   const server = new Http1ServerConnection({
     socket: connection.socket,
     clock: http.clock,
@@ -109,13 +110,13 @@ async function serveHttp1(served: Served): Promise<void> {
     },
     onRefused: (refusal) => tellRefused(served, refusal),
   });
-  let requests = 0;
   const onDrain = () => server.drain();
   const onAbort = () => server.destroy();
   if (connection.draining.aborted) onDrain();
   if (connection.signal.aborted) onAbort();
   connection.draining.addEventListener("abort", onDrain);
   connection.signal.addEventListener("abort", onAbort);
+  server.start();
   await server.closed;
   connection.draining.removeEventListener("abort", onDrain);
   connection.signal.removeEventListener("abort", onAbort);

@@ -1,0 +1,81 @@
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+
+/*
+ * The runtime gives every read a buffer of 64 KiB of its own, shrinks it to what came, and leaves it to the garbage
+ * collector: for small messages that costs more than all else. Sockets that are made with `onread` read into a buffer
+ * that stays. Accepted sockets and TLS sockets cannot be made so; they are switched here in the way in which the runtime
+ * itself does it. Where a later runtime knows that way no longer, bytes come as `data` events, at the old price.
+ */
+
+/** What `onread` sets up, under the names of `node:net`. */
+interface Hooks {
+  readonly buffer: symbol;
+  readonly callback: symbol;
+  readonly next: symbol;
+}
+
+interface Readable {
+  [hook: symbol]: unknown;
+  readonly _handle?: { readonly useUserBuffer?: (buffer: Uint8Array) => unknown } | null;
+}
+
+/** For plain and for TLS sockets each its own: reading one may write to, and so read from, one of the other kind. */
+const shared = { plain: Buffer.allocUnsafeSlow(64 * 1024), tls: Buffer.allocUnsafeSlow(64 * 1024) };
+
+/**
+ * Hands all bytes of a socket to `sink` from now on, those first that wait in it. They are the sink's for the length of
+ * the call only: see `keep`. The socket's `pause`, `resume`, `end` and `close` are as ever; it must have no other reader.
+ */
+export function takeReads(socket: Duplex, sink: (bytes: Buffer) => void): void {
+  takeReadsInto(socket, { sink, buffer: "encrypted" in socket ? shared.tls : shared.plain, next: undefined });
+}
+
+/**
+ * The same with a buffer of the caller's choice; `next` is asked after each read for the one of the next read. False
+ * where the runtime chooses the buffers.
+ */
+export function takeReadsInto(
+  socket: Duplex,
+  options: {
+    readonly sink: (bytes: Buffer) => void;
+    readonly buffer: Buffer;
+    readonly next: (() => Buffer) | undefined;
+  },
+): boolean {
+  const { sink, buffer, next } = options;
+  const hooks = socket instanceof Socket && !socket.destroyed ? hooksOf(socket) : undefined;
+  const waiting: Buffer | null = socket.readableLength > 0 ? socket.read() : null;
+  if (hooks) {
+    const readable = socket as unknown as Readable;
+    readable[hooks.buffer] = buffer;
+    readable[hooks.callback] = (count: number, filled: Buffer) => {
+      sink(count === filled.length ? filled : filled.subarray(0, count));
+      // A pause has stopped the reading itself.
+      return true;
+    };
+    readable[hooks.next] = next ?? null;
+    readable._handle!.useUserBuffer!(buffer);
+    socket.resume();
+  } else socket.on("data", sink);
+  // Last, because the sink may pause or destroy the socket.
+  if (waiting) sink(waiting);
+  return hooks !== undefined;
+}
+
+/** Bytes that outlive the call in which they came: the same where they do anyhow, else a copy. */
+export function keep(bytes: Buffer): Buffer {
+  return bytes.buffer === shared.plain.buffer || bytes.buffer === shared.tls.buffer ? Buffer.from(bytes) : bytes;
+}
+
+let known: Hooks | null | undefined;
+
+function hooksOf(socket: Socket): Hooks | undefined {
+  if (known === undefined) {
+    const named = new Map(Object.getOwnPropertySymbols(socket).map((symbol) => [symbol.description, symbol]));
+    const [buffer, callback, next] = ["kBuffer", "kBufferCb", "kBufferGen"].map((name) => named.get(name));
+    known = buffer && callback && next ? { buffer, callback, next } : null;
+  }
+  const { _handle: handle } = socket as unknown as Readable;
+  return known && typeof handle?.useUserBuffer === "function" ? known : undefined;
+}
