@@ -1,13 +1,37 @@
-/** Long work, shown as it goes. Where output is no terminal there is only `write`. */
+import { basename, dirname, relative, sep } from "node:path";
+import { systemClock } from "../base/index.ts";
+
+/** Long work, shown as it goes. */
 export interface ProgressLine {
   /** A line that stays. */
   readonly write: (line: string) => void;
-  /** A line that replaces the one before it; absent where output is no terminal. */
-  readonly update?: (line: string) => void;
+  /**
+   * What is waited for now. On a terminal one line that is replaced; elsewhere a line when it is another than before,
+   * and no more often than a person can read.
+   */
+  readonly waiting: (line: string) => void;
 }
 
-export function progressLine(out: NodeJS.WriteStream = process.stdout): ProgressLine {
-  if (!out.isTTY) return { write: (line) => void out.write(`${line}\n`) };
+/** Least time between two lines about waiting, where lines cannot be replaced. */
+const betweenMs = 2_000;
+
+export function progressLine(
+  out: Pick<NodeJS.WriteStream, "isTTY" | "columns" | "write"> = process.stdout,
+  now: () => number = () => systemClock.monotonic(),
+): ProgressLine {
+  if (!out.isTTY) {
+    let told = "";
+    let toldAt = Number.NEGATIVE_INFINITY;
+    return {
+      write: (line) => void out.write(`${line}\n`),
+      waiting(line) {
+        if (line === "" || line === told || now() - toldAt < betweenMs) return;
+        told = line;
+        toldAt = now();
+        out.write(`${line}\n`);
+      },
+    };
+  }
   let shown = false;
   const clear = () => {
     if (shown) out.write("\r\u001b[2K");
@@ -18,13 +42,23 @@ export function progressLine(out: NodeJS.WriteStream = process.stdout): Progress
       clear();
       out.write(`${line}\n`);
     },
-    update(line) {
+    waiting(line) {
       clear();
+      if (line === "") return;
       const width = out.columns || 80;
       out.write(line.length < width ? line : `${line.slice(0, width - 2)}…`);
       shown = true;
     },
   };
+}
+
+/** How a person calls this program again from where they are, whether it is installed, linked, or run from its folder. */
+export function ownCommand(script: string = process.argv[1] ?? "", folder: string = process.cwd()): string {
+  if (basename(script) !== "isthmus") {
+    const short = relative(folder, script);
+    return `node ${short.startsWith("..") ? script : short}`;
+  }
+  return dirname(script).endsWith(`node_modules${sep}.bin`) ? "npx isthmus" : "isthmus";
 }
 
 /**

@@ -16,6 +16,7 @@ import type { RunningPod } from "./runtime-objects.ts";
 import { RuntimeState } from "./runtime-state.ts";
 import type { ClusterStatus, LabTarget } from "./types.ts";
 import { egressClusterIp, gatewayHostname, gatewayNodePort } from "./variables.ts";
+import type { Unready } from "./waiting.ts";
 import { type WantedPod, wantedPods } from "./workloads.ts";
 
 /** How long news is gathered before pods and endpoints are looked at again. */
@@ -32,6 +33,7 @@ export class Cluster {
   readonly #maker: PodMaker;
   readonly #runtime: RuntimeState;
   readonly #startProblems = new Map<string, string>();
+  #wanted: readonly WantedPod[] = [];
   #timer: Timer | undefined;
   #busy = false;
   #again = false;
@@ -134,6 +136,7 @@ export class Cluster {
       pods: ofKind(resources, "Pod"),
       namespaces,
     });
+    this.#wanted = wanted;
     const missing: WantedPod[] = [];
     const keep = new Set<LabPod>();
     for (const wish of wanted) {
@@ -212,13 +215,34 @@ export class Cluster {
     return ofKind([...this.manifests.resources.values()], "Service");
   }
 
-  /** What keeps the cluster from being up, one line each; empty when every pod that is wanted is ready. */
-  unready(): readonly string[] {
-    const pods = [...this.#pods.values()].filter((pod) => !pod.ready);
-    const lines = pods.map((pod) => `${this.name}: pod ${pod.parts.name}: ${pod.status().message ?? "not ready"}`);
-    for (const [workload, why] of this.#startProblems) lines.push(`${this.name}: ${workload}: ${why}`);
-    if (this.#busy || this.#timer) lines.push(`${this.name}: pods are being started`);
-    return lines;
+  /** Whether what is wanted was looked at since it changed last: before that `unready` does not know everything. */
+  get settled(): boolean {
+    return !this.#busy && this.#timer === undefined;
+  }
+
+  /** What keeps the cluster from being up; empty when every pod that is known to be wanted is ready. */
+  unready(): readonly Unready[] {
+    const cluster = this.name;
+    const pods = [...this.#pods.values()];
+    const there = new Set(pods.map((pod) => groupOf(pod.parts.wanted)));
+    const missing = this.#wanted.filter((wish) => !there.has(groupOf(wish)));
+    return [
+      ...pods
+        .filter((pod) => !pod.ready)
+        .map((pod) => {
+          const { workload, phase, message = "not ready" } = pod.status();
+          return {
+            cluster,
+            workload,
+            why: message,
+            failing: phase === "CrashLoopBackOff" || phase === "ErrImageNeverPull",
+          };
+        }),
+      ...missing.map((wish) => {
+        const problem = this.#startProblems.get(groupOf(wish));
+        return { cluster, workload: wish.workload, why: problem ?? "not started yet", failing: problem !== undefined };
+      }),
+    ];
   }
 
   /** Whether a pod cannot come up as things stand, so that waiting longer would be in vain. */

@@ -1,12 +1,16 @@
 import { readFileSync } from "node:fs";
+import { relative } from "node:path";
 import { explain, Failure, sleep, systemClock } from "../base/index.ts";
 import { packageFile } from "./enclosure.ts";
 import { type PodRun, runInPod } from "./exec.ts";
+import { gatewayProofs } from "./gateway-proof.ts";
 import { labDown, labUp } from "./lab.ts";
+import { ingressName, systemNamespace } from "./profile.ts";
+import { progressText } from "./progress-text.ts";
 import { askLab } from "./protocol.ts";
-import { stateFolder } from "./state-folder.ts";
+import { keeperLives, stateFolder } from "./state-folder.ts";
 import { accessLines, findCrossing, hopLines, promises } from "./story.ts";
-import type { LabMode, LabProgress, LabStatus, LabTarget } from "./types.ts";
+import type { LabMode, LabStatus, LabTarget } from "./types.ts";
 
 const host = "httpbin.bar.global";
 const port = 8000;
@@ -15,7 +19,10 @@ const expected = {
   sni: `outbound_.${port}_._.${host}`,
   caller: "spiffe://cluster.local/ns/foo/sa/sleep",
   server: "spiffe://cluster.local/ns/bar/sa/httpbin",
+  gateway: `spiffe://cluster.local/ns/${systemNamespace}/sa/${ingressName}-service-account`,
 } as const;
+/** How often a lab that stays up is looked at, whether it still is. */
+const lookMs = 2_000;
 /** How long the first call may need: the gateway hears of the service's pods a moment after they are ready. */
 const firstCallMs = 20_000;
 
@@ -28,8 +35,10 @@ export async function demo(options: {
   readonly name?: string;
   readonly mode?: LabMode;
   readonly write: (line: string) => void;
-  /** A line that replaces the one before it while something is waited for; absent where output is no terminal. */
-  readonly progress?: (line: string) => void;
+  /** A line about what is waited for, until another line comes; empty when nothing is any more. */
+  readonly waiting?: (line: string) => void;
+  /** How a person at this place calls this program: `npx isthmus`. */
+  readonly command?: string;
   readonly signal?: AbortSignal;
 }): Promise<number> {
   const { once, name = "demo", mode, write, signal } = options;
@@ -43,23 +52,25 @@ export async function demo(options: {
         folders: [packageFile("..", "samples", "demo", cluster)],
       })),
       life: "tied",
-      onProgress: (news) => show(news, options),
+      onProgress: (news) => {
+        if (news.kind === "waiting") options.waiting?.(news.text);
+        else write(progressText(news));
+      },
       ...(mode ? { mode } : {}),
       ...(signal ? { signal } : {}),
     });
     const seconds = ((systemClock.monotonic() - started) / 1000).toFixed(1);
-    options.progress?.("");
     write(`two clusters, ${status.clusters.reduce((sum, { pods }) => sum + pods.length, 0)} pods: up in ${seconds} s`);
     const good = await scene(status, write, signal);
     if (once) return good ? 0 : 1;
     write("");
-    for (const line of tryLines(status)) write(line);
+    for (const line of tryLines(status, options.command ?? "isthmus")) write(line);
     if (!signal) return good ? 0 : 1;
-    await new Promise<void>((resolve) => {
-      if (signal.aborted) resolve();
-      else signal.addEventListener("abort", () => resolve(), { once: true });
-    });
-    write("taking everything down");
+    // Somebody else may take it down, by `lab down`.
+    while (!signal.aborted && (await keeperLives(stateFolder(name)))) {
+      await sleep(systemClock, lookMs, signal).catch(() => {});
+    }
+    write(signal.aborted ? "taking everything down" : `lab "${name}" was taken down`);
     return good ? 0 : 1;
   } catch (caught) {
     if (signal?.aborted) {
@@ -79,18 +90,6 @@ export async function demo(options: {
   }
 }
 
-function show(
-  news: LabProgress,
-  { write, progress }: { write: (line: string) => void; progress?: (line: string) => void },
-): void {
-  const where = "cluster" in news && news.cluster ? `${news.cluster}: ` : "";
-  if (news.kind === "mode") write(`mode: ${news.mode} (${news.reason})`);
-  else if (news.kind === "installing") {
-    write(`installing ${news.packages.join(", ")} with apt-get, which this mode needs`);
-  } else if (news.kind === "warning") write(`warning: ${where}${news.text}`);
-  else (progress ?? write)(`${where}${news.text}`);
-}
-
 async function scene(
   status: LabStatus,
   write: (line: string) => void,
@@ -103,20 +102,28 @@ async function scene(
     namespace: "foo",
     container: "sleep",
   };
-  const call = (...command: string[]) => inPod(client, command);
   const url = `${host}:${port}/headers`;
+  const curl = await hasCurl(client);
+  const call = (...flags: string[]) =>
+    inPod(
+      client,
+      curl
+        ? ["curl", "-sS", "--max-time", "10", ...flags, url]
+        : [process.execPath, packageFile("lab", "get-main.js"), ...flags, `http://${url}`],
+    );
   const until = systemClock.monotonic() + firstCallMs;
-  let head = await call("curl", "-sSI", "--max-time", "10", url);
+  let head = await call("-I");
   while (!/^HTTP\/1\.1 200/.test(head.stdout) && systemClock.monotonic() < until) {
     await sleep(systemClock, 300, signal);
-    head = await call("curl", "-sSI", "--max-time", "10", url);
+    head = await call("-I");
   }
   write("");
+  if (!curl) write("there is no curl on this machine: a small client of the lab's own calls in its place");
   write(`sleep in cluster1 $ curl -I ${url}`);
   for (const line of `${head.stdout}${head.stderr}`.trimEnd().split(/\r?\n/)) write(`  ${line}`);
   if (!/^HTTP\/1\.1 200/.test(head.stdout)) return false;
 
-  const echo = await call("curl", "-sS", "--max-time", "10", url);
+  const echo = await call();
   write("");
   write(`sleep in cluster1 $ curl ${url}`);
   for (const line of `${echo.stdout}${echo.stderr}`.trimEnd().split("\n")) write(`  ${line}`);
@@ -134,8 +141,10 @@ async function scene(
   write("its hops, as the proxies logged them");
   for (const line of hopLines(crossing, { host, vip, app: "httpbin" })) write(`  ${line}`);
   write("");
+  const gateway = await askLab(status.name, { op: "target", ...gatewayTarget(status.name) });
   const checks = [
     ...promises(crossing, expected),
+    ...(await gatewayProofs(gateway.admin ?? "", expected.gateway)),
     { says: "the application was told who called (x-forwarded-client-cert)", holds: identityCrossed },
   ];
   for (const { says, holds } of checks) write(`  ${holds ? "yes" : "NO "}  ${says}`);
@@ -174,19 +183,35 @@ async function crossingOf(lab: string, requestId: string): Promise<ReturnType<ty
   }
 }
 
+function gatewayTarget(lab: string): LabTarget {
+  return { lab, cluster: "cluster2", workload: ingressName, namespace: systemNamespace };
+}
+
+async function hasCurl(client: LabTarget): Promise<boolean> {
+  return (await inPod(client, ["sh", "-c", "command -v curl"])).code === 0;
+}
+
 async function inPod(target: LabTarget, command: readonly string[]): Promise<PodRun> {
   const place = await askLab(target.lab, { op: "target", ...target });
   return runInPod({ folder: stateFolder(target.lab), place, command, stdio: "pipe", timeoutMs: 15_000 });
 }
 
-function tryLines(status: LabStatus): readonly string[] {
-  const named = status.name === "lab" ? "" : ` --name ${status.name}`;
+function tryLines(status: LabStatus, command: string): readonly string[] {
+  const lab = (verb: string) => `  ${command} lab ${verb}${status.name === "lab" ? "" : ` --name ${status.name}`}`;
   return [
-    "it stays up until Ctrl-C; to try in another terminal:",
-    `  isthmus lab exec${named} cluster1 sleep -- curl -I ${host}:${port}/headers`,
-    `  isthmus lab exec${named} cluster1 sleep -- curl ${host}:${port}/anything`,
-    `  isthmus lab status${named}`,
-    `  isthmus lab logs${named} cluster2 httpbin -c istio-proxy --follow`,
-    `  isthmus lab apply${named} cluster1 -n foo -f FILE`,
+    "it stays up until Ctrl-C; to try in another terminal, in this folder:",
+    `${lab("exec")} cluster1 sleep -- curl -I ${host}:${port}/headers`,
+    `${lab("exec")} cluster1 sleep -- curl ${host}:${port}/anything`,
+    lab("status"),
+    `${lab("logs")} cluster2 httpbin -c istio-proxy --tail 1`,
+    `${lab("delete")} cluster1 -n foo serviceentry httpbin-bar    # and the name is gone`,
+    `${lab("apply")} cluster1 -n foo -f ${shownFile("cluster1", "httpbin-bar.yaml")}    # and it is back`,
   ];
+}
+
+/** One of the example's files, as short as it can be said from here. */
+function shownFile(...path: readonly string[]): string {
+  const file = packageFile("..", "samples", "demo", ...path);
+  const short = relative(process.cwd(), file);
+  return short.startsWith("..") ? file : short;
 }

@@ -48,10 +48,20 @@ unshare --net --mount --uts true
 echo 1 > /proc/sys/net/ipv4/ip_forward
 `;
 
+/** Not needed by any mode: what people want to call with inside pods. */
+const comforts: Readonly<Record<string, string>> = { curl: "curl" };
+
 export interface ModeChoice {
   readonly chosen: ChosenMode;
   /** Packages that were installed on the way. */
   readonly installed: readonly string[];
+}
+
+/** What is about to be installed, and for which mode. */
+export interface Installing {
+  readonly mode: LabMode;
+  readonly missing: readonly string[];
+  readonly packages: readonly string[];
 }
 
 /**
@@ -60,7 +70,7 @@ export interface ModeChoice {
  */
 export async function chooseMode(options: {
   readonly forced?: LabMode;
-  readonly onInstall: (packages: readonly string[]) => void;
+  readonly onInstall: (news: Installing) => void;
 }): Promise<ModeChoice | { readonly refused: string }> {
   const { forced } = options;
   if (forced === "explicit") return choice("explicit", "asked for");
@@ -68,12 +78,17 @@ export async function chooseMode(options: {
   const installed: string[] = [];
   if (process.platform !== "linux") because.push(`this is ${process.platform}, which has no network namespaces`);
   else {
-    const missing = await missingTools();
-    if (missing.length > 0) {
-      const packages = [...new Set(missing.map((tool) => tools[tool]!))];
-      const failed = isRoot() ? await install(packages, options.onInstall) : "only root could install it";
+    const missing = await missingOf(Object.keys(tools));
+    const wishes = isRoot() ? await missingOf(Object.keys(comforts)) : [];
+    if (missing.length + wishes.length > 0) {
+      const all = { ...tools, ...comforts };
+      const packages = [...new Set([...missing, ...wishes].map((tool) => all[tool]!))];
+      const wanted = forced ?? (isRoot() ? "netns" : "userns");
+      const failed = isRoot()
+        ? await install(packages, () => options.onInstall({ mode: wanted, missing: [...missing, ...wishes], packages }))
+        : "only root could install it";
       if (failed === undefined) installed.push(...packages);
-      else because.push(`"${missing.join('", "')}" is missing and ${failed}`);
+      else if (missing.length > 0) because.push(`"${missing.join('", "')}" is missing and ${failed}`);
     }
     if (because.length === 0) {
       const wanted: readonly LabMode[] = forced ? [forced] : isRoot() ? ["netns", "userns"] : ["userns"];
@@ -88,7 +103,8 @@ export async function chooseMode(options: {
             netns: "running as root, so every pod is a network namespace",
             userns: "a user namespace lets every pod be a network namespace without root",
           }[mode as "netns" | "userns"];
-          return choice(mode, [forced ? "asked for" : reason, ...because].join("; "), installed);
+          const added = installed.length > 0 ? [`${installed.join(", ")} was installed for it`] : [];
+          return choice(mode, [forced ? "asked for" : reason, ...added, ...because].join("; "), installed);
         }
         because.push(`${mode} does not work here: ${problem}`);
       }
@@ -128,21 +144,17 @@ export function toolEnv(): NodeJS.ProcessEnv {
   return { ...process.env, PATH: `${process.env["PATH"] ?? "/usr/bin:/bin"}:/usr/local/sbin:/usr/sbin:/sbin` };
 }
 
-async function missingTools(): Promise<readonly string[]> {
-  const names = Object.keys(tools);
+async function missingOf(names: readonly string[]): Promise<readonly string[]> {
   const script = `for t in ${names.join(" ")}; do command -v $t >/dev/null 2>&1 || echo $t; done`;
   const { stdout } = await run(["sh", "-c", script], { env: toolEnv() });
   return stdout.split("\n").filter((name) => name !== "");
 }
 
 /** Installs packages with apt-get; what went wrong, or undefined. */
-async function install(
-  packages: readonly string[],
-  onInstall: (packages: readonly string[]) => void,
-): Promise<string | undefined> {
+async function install(packages: readonly string[], onInstall: () => void): Promise<string | undefined> {
   const env = { ...toolEnv(), DEBIAN_FRONTEND: "noninteractive" };
   if ((await run(["sh", "-c", "command -v apt-get"], { env })).code !== 0) return "there is no apt-get to install it";
-  onInstall(packages);
+  onInstall();
   const line = ["apt-get", "install", "-y", "-q", "--no-install-recommends", ...packages];
   if ((await run(line, { env, timeoutMs: 300_000 })).code === 0) return undefined;
   // A fresh image has no package lists yet.

@@ -51,5 +51,6 @@ export function placeIn(pod: LabPod, container: string | undefined): TargetPlace
     ...(holder === undefined ? {} : { holder }),
     env: pod.environment(chosen === proxyContainer ? undefined : chosen),
     logFile: pod.parts.logFile(chosen),
+    ...(pod.parts.proxy ? { admin: pod.parts.adminSocket } : {}),
   };
 }

@@ -2,6 +2,7 @@
 // Absent on purpose: what a mesh is. The lab starts the same programs that run anywhere, and plays Kubernetes to them.
 export { demo } from "./demo.ts";
 export { labApply, labDelete, labDown, labExec, labLogs, labNames, labStatus, labUp } from "./lab.ts";
+export { progressText } from "./progress-text.ts";
 export {
   type ChosenMode,
   type ClusterStatus,

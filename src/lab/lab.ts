@@ -30,7 +30,7 @@ export async function labUp(options: LabUpOptions): Promise<LabStatus> {
   try {
     const choice = await chooseMode({
       ...(options.mode ? { forced: options.mode } : {}),
-      onInstall: (packages) => onProgress({ kind: "installing", packages }),
+      onInstall: (news) => onProgress({ kind: "installing", ...news }),
     });
     if ("refused" in choice) {
       throw new Failure("lab/mode", `mode "${options.mode}" cannot be had here: ${choice.refused}`, {

@@ -38,6 +38,8 @@ export interface TargetPlace {
   readonly holder?: number;
   readonly env: Readonly<Record<string, string>>;
   readonly logFile: string;
+  /** The admin socket of the pod's proxy; absent where there is none. */
+  readonly admin?: string;
 }
 
 export type LabReply<R extends LabRequest["op"]> = R extends "status"

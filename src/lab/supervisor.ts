@@ -21,6 +21,7 @@ import { run } from "./run.ts";
 import { paths } from "./state-folder.ts";
 import type { ChosenMode, LabCluster, LabProgress, LabStatus } from "./types.ts";
 import { gatewayHostname, gatewayNodePort, labVariables } from "./variables.ts";
+import { waitingLine } from "./waiting.ts";
 
 /** What a lab is to be: written into its folder by who starts it, read by what runs in it. */
 export interface LabPlan {
@@ -190,15 +191,16 @@ async function allReady(options: {
   let told = "";
   await sleep(clock, 100, signal);
   for (;;) {
-    const waiting = clusters.flatMap((cluster) => cluster.unready());
-    if (waiting.length === 0) return;
+    const unready = clusters.flatMap((cluster) => cluster.unready());
+    if (unready.length === 0 && clusters.every((cluster) => cluster.settled)) return;
     const hopeless = clusters.map((cluster) => cluster.hopeless()).find((why) => why !== undefined);
     if (hopeless !== undefined) throw new Failure("lab/pod", hopeless);
     if (clock.monotonic() > until) {
-      throw new Failure("lab/not-ready", `not ready after ${comeUpMs / 1000} s:\n${waiting.join("\n")}`);
+      const lines = unready.map(({ cluster, workload, why }) => `${cluster}: ${workload}: ${why}`);
+      throw new Failure("lab/not-ready", `not ready after ${comeUpMs / 1000} s:\n${lines.join("\n")}`);
     }
-    const text = `waiting for ${waiting.length === 1 ? waiting[0] : `${waiting.length} pods; first ${waiting[0]}`}`;
-    if (text !== told) onProgress({ kind: "step", text });
+    const text = waitingLine(unready);
+    if (text !== told && text !== "") onProgress({ kind: "waiting", text });
     told = text;
     await sleep(clock, 100, signal);
   }

@@ -16,8 +16,16 @@ export interface ChosenMode {
 /** News while a lab comes up, in the order in which a person wants to read it. */
 export type LabProgress =
   | ({ readonly kind: "mode" } & ChosenMode)
-  | { readonly kind: "installing"; readonly packages: readonly string[] }
+  /** Tools that the mode needs are missing, and root has them installed. */
+  | {
+      readonly kind: "installing";
+      readonly mode: LabMode;
+      readonly missing: readonly string[];
+      readonly packages: readonly string[];
+    }
   | { readonly kind: "step"; readonly text: string; readonly cluster?: string }
+  /** Not ready yet; told again when something else is. */
+  | { readonly kind: "waiting"; readonly text: string }
   | { readonly kind: "warning"; readonly text: string; readonly cluster?: string };
 
 /** One cluster of a lab. Folders of manifests are read at the start and watched. */

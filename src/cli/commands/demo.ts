@@ -1,6 +1,6 @@
 import { Command, Option } from "commander";
 import { demo, type LabMode, labModes } from "../../lab/index.ts";
-import { interruptible, progressLine } from "../progress.ts";
+import { interruptible, ownCommand, progressLine } from "../progress.ts";
 
 /** `isthmus demo`: two clusters from nothing to a call through both. */
 export function demoCommand(done: (code: number) => void): Command {
@@ -19,8 +19,9 @@ export function demoCommand(done: (code: number) => void): Command {
           name: options.name,
           signal,
           write: progress.write,
+          waiting: progress.waiting,
+          command: ownCommand(),
           ...(mode ? { mode } : {}),
-          ...(progress.update ? { progress: progress.update } : {}),
         });
         done(code);
       });

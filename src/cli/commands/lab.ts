@@ -16,6 +16,7 @@ import {
   labNames,
   labStatus,
   labUp,
+  progressText,
 } from "../../lab/index.ts";
 import { wholeNumber } from "../flags.ts";
 import { exitCodes, printLine, table } from "../output.ts";
@@ -47,10 +48,8 @@ export function labCommand(done: (code: number) => void): Command {
           life: "detached",
           signal,
           onProgress: (news) => {
-            if (news.kind === "mode") progress.write(`mode: ${news.mode} (${news.reason})`);
-            else if (news.kind === "installing") progress.write(`installing ${news.packages.join(", ")}`);
-            else if (news.kind === "warning") progress.write(`warning: ${news.text}`);
-            else (progress.update ?? progress.write)(news.cluster ? `${news.cluster}: ${news.text}` : news.text);
+            if (news.kind === "waiting") progress.waiting(news.text);
+            else progress.write(progressText(news));
           },
           ...(mode ? { mode } : {}),
           ...(options.workloadCertTtl ? { workloadCertTtl: options.workloadCertTtl } : {}),
@@ -115,13 +114,14 @@ export function labCommand(done: (code: number) => void): Command {
     );
 
   named(lab.command("status"))
-    .description("clusters, pods, gateways, and what is wrong")
+    .description("clusters, control planes, pods, and what is wrong; exit code 1 when anything is not ready")
     .option("-o, --output <format>", "json, or a table when absent")
     .action(async (options: { name: string; output?: string }) => {
       const status = await labStatus({ lab: options.name });
       if (options.output === "json") printLine(JSON.stringify(status, null, 2));
       else printStatus(status);
-      done(status.clusters.every((cluster) => cluster.ready) ? exitCodes.good : exitCodes.wrong);
+      const good = status.phase === "up" && status.clusters.every((cluster) => cluster.ready);
+      done(good ? exitCodes.good : exitCodes.wrong);
     });
 
   lab
@@ -204,22 +204,39 @@ function withoutDashes(command: readonly string[]): string[] {
 
 function printStatus(status: LabStatus): void {
   printLine(`lab "${status.name}": ${status.phase}, mode ${status.mode} (${status.reason})`);
-  for (const cluster of status.clusters) {
-    const { gateway } = cluster;
+  for (const { name, gateway, controlPlane, pods, problems } of status.clusters) {
     printLine();
-    printLine(
-      `${cluster.name}: gateway ${gateway.address}:15443, also ${gateway.hostname} and ${gateway.nodeAddress}:${gateway.nodePort}`,
-    );
-    const rows = cluster.pods.map((pod) => [
-      pod.namespace,
-      pod.name,
-      pod.ready ? "yes" : "no",
-      pod.phase,
-      String(pod.restarts),
-      pod.ip,
-      pod.message ?? "",
-    ]);
+    // On loopback no address but the machine's is the gateway's own.
+    const ways = status.mode === "explicit" ? [] : [`${gateway.address}:15443`, `${gateway.hostname}:15443`];
+    printLine(`${name}: gateway ${[...ways, `${gateway.nodeAddress}:${gateway.nodePort}`].join(", ")}`);
+    const row = (columns: {
+      readonly namespace: string;
+      readonly name: string;
+      readonly ready: boolean;
+      readonly phase: string;
+      readonly restarts: number;
+      readonly ip: string;
+      readonly message?: string;
+    }) => [
+      columns.namespace,
+      columns.name,
+      columns.ready ? "yes" : "no",
+      columns.phase,
+      String(columns.restarts),
+      columns.ip,
+      (columns.message ?? "").replaceAll(/\s+/g, " ").slice(0, 300),
+    ];
+    const rows = [
+      row({
+        ...controlPlane,
+        namespace: "isthmus-system",
+        name: "controlplane",
+        phase: controlPlane.ready ? "Running" : "Pending",
+        ip: controlPlane.address,
+      }),
+      ...pods.map(row),
+    ];
     printLine(table(["NAMESPACE", "POD", "READY", "PHASE", "RESTARTS", "IP", ""], rows));
-    for (const problem of cluster.problems) printLine(`! ${problem}`);
+    for (const problem of problems) printLine(`! ${problem}`);
   }
 }
