@@ -25,6 +25,9 @@ export function keyOf(resource: Resource): string {
 export class LayerUnits {
   readonly #units = new Map<string, Unit>();
   readonly #claimsByKey = new Map<string, Map<string, Claim>>();
+  /** Units of which something is wrong, and keys that several units claim: few, whatever there is in all. */
+  readonly #wrong = new Set<string>();
+  readonly #shared = new Set<string>();
 
   /** Takes in updates and gives the keys that may hold something else now. */
   apply(updates: readonly UnitUpdate[]): ReadonlySet<string> {
@@ -34,6 +37,8 @@ export class LayerUnits {
       const after = reading ? nextUnit(unit, reading, before) : emptyUnit;
       if (reading) this.#units.set(unit, after);
       else this.#units.delete(unit);
+      if (after.violations.length > 0) this.#wrong.add(unit);
+      else this.#wrong.delete(unit);
       for (const key of new Set([...before.claims.keys(), ...after.claims.keys()])) {
         const claim = after.claims.get(key);
         if (claim === before.claims.get(key)) continue;
@@ -50,6 +55,8 @@ export class LayerUnits {
     else claims.delete(unit);
     if (claims.size > 0) this.#claimsByKey.set(key, claims);
     else this.#claimsByKey.delete(key);
+    if (claims.size > 1) this.#shared.add(key);
+    else this.#shared.delete(key);
   }
 
   keys(): Iterable<string> {
@@ -67,12 +74,11 @@ export class LayerUnits {
     return claims.sort((a, b) => Number(a.kept) - Number(b.kept) || (a.unit < b.unit ? -1 : 1));
   }
 
-  /** All that is wrong in this layer, in the order of units. */
+  /** All that is wrong in this layer, in the order of units, then of keys. */
   violations(): readonly Violation[] {
     const all: Violation[] = [];
-    for (const unit of [...this.#units.keys()].sort()) all.push(...this.#units.get(unit)!.violations);
-    for (const [key, claims] of this.#claimsByKey) {
-      if (claims.size < 2) continue;
+    for (const unit of [...this.#wrong].sort()) all.push(...this.#units.get(unit)!.violations);
+    for (const key of [...this.#shared].sort()) {
       const [first, ...others] = this.#ranked(key);
       // A kept object whose unit is wrong has been moved: the unit's own violations say what there is to say.
       for (const other of others) if (!other.kept) all.push(duplicate(first!.resource, other.resource));

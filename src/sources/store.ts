@@ -1,5 +1,6 @@
 import { Cell } from "../base/index.ts";
 import { type Kind, kindNames, type Resource, type ResourceOf, type Violation } from "../resources/index.ts";
+import { SortedMap } from "../values/index.ts";
 import { keyOf, LayerUnits } from "./layer.ts";
 import { same } from "./same.ts";
 import type { Layer } from "./source.ts";
@@ -9,18 +10,18 @@ export interface Problem extends Violation {
   readonly source: string;
 }
 
-export type ByKind = { readonly [K in Kind]: ReadonlyMap<string, ResourceOf<K>> };
+export type ByKind = { readonly [K in Kind]: SortedMap<string, ResourceOf<K>> };
 
 /** All that is known at one moment. Keys are `cluster/group/kind/namespace/name`. */
 export interface ResourceView {
-  readonly resources: ReadonlyMap<string, Resource>;
+  readonly resources: SortedMap<string, Resource>;
   readonly byKind: ByKind;
   readonly problems: readonly Problem[];
 }
 
 function emptyView(): ResourceView {
-  const byKind = Object.fromEntries(kindNames.map((kind) => [kind, new Map()])) as unknown as ByKind;
-  return { resources: new Map(), byKind, problems: [] };
+  const byKind = Object.fromEntries(kindNames.map((kind) => [kind, SortedMap.empty()])) as unknown as ByKind;
+  return { resources: SortedMap.empty(), byKind, problems: [] };
 }
 
 /**
@@ -81,21 +82,23 @@ export class ResourceStore {
 }
 
 function withChanges(before: ResourceView, changed: ReadonlyMap<string, Resource | undefined>): ResourceView {
-  const resources = new Map(before.resources);
-  const byKind: Record<string, Map<string, Resource>> = {};
+  const byKind = new Map<Kind, Array<readonly [string, Resource | undefined]>>();
   for (const [key, resource] of changed) {
     const kind = (resource ?? before.resources.get(key))?.kind;
     if (kind === undefined) continue;
-    byKind[kind] ??= new Map<string, Resource>(before.byKind[kind]);
-    if (resource) {
-      resources.set(key, resource);
-      byKind[kind].set(key, resource);
-    } else {
-      resources.delete(key);
-      byKind[kind].delete(key);
-    }
+    const list = byKind.get(kind);
+    if (list) list.push([key, resource]);
+    else byKind.set(kind, [[key, resource]]);
   }
-  return { resources, byKind: { ...before.byKind, ...byKind } as ByKind, problems: before.problems };
+  const kinds = [...byKind].map(([kind, list]) => {
+    const resources: SortedMap<string, Resource> = before.byKind[kind];
+    return [kind, resources.with(list)] as const;
+  });
+  return {
+    resources: before.resources.with(changed),
+    byKind: { ...before.byKind, ...(Object.fromEntries(kinds) as unknown as Partial<ByKind>) },
+    problems: before.problems,
+  };
 }
 
 export { keyOf };
