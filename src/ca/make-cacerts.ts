@@ -1,6 +1,6 @@
 import type { KeyObject } from "node:crypto";
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { explain, Failure } from "../base/index.ts";
 import type { Certificate } from "./certificate.ts";
 import { issueCertificate, keyIdOf } from "./issue.ts";
@@ -134,7 +134,7 @@ export function writeCacerts(dir: string, files: CacertsFiles, options: { readon
     });
   const parts: Array<readonly [string, string]> = [];
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeFolder(resolve(dir));
     for (const name of cacertsNames) {
       const part = join(dir, `.${name}.part`);
       rmSync(part, { force: true });
@@ -147,4 +147,14 @@ export function writeCacerts(dir: string, files: CacertsFiles, options: { readon
     for (const [part] of parts) rmSync(part, { force: true });
     throw new Failure("ca/cacerts-write", `cannot write CA files into "${dir}": ${explain(cause)}`, { cause });
   }
+}
+
+/**
+ * The folder with those above it. Not the runtime's own recursive form: where a file system says that a folder is not
+ * there and may not be made (`/proc`), that one tries for ever.
+ */
+function makeFolder(dir: string): void {
+  if (existsSync(dir)) return;
+  makeFolder(dirname(dir));
+  mkdirSync(dir, { mode: 0o700 });
 }
