@@ -58,6 +58,8 @@ export class Attempts {
   #retrying = false;
   #timeout: Timer | undefined;
   #wait: Timer | undefined;
+  /** A connection that we wait for. */
+  #acquiring: Promise<ClientConnection> | undefined;
 
   constructor(options: {
     readonly served: Served;
@@ -118,12 +120,15 @@ export class Attempts {
       this.#send(acquired);
       return;
     }
+    this.#acquiring = acquired;
     acquired.then(
       (ready) => {
+        if (this.#acquiring === acquired) this.#acquiring = undefined;
         if (current === this.#current) this.#send(ready);
         else ready.release();
       },
       (caught) => {
+        if (this.#acquiring === acquired) this.#acquiring = undefined;
         if (current === this.#current) this.#noConnection(caught);
       },
     );
@@ -179,8 +184,15 @@ export class Attempts {
     const { stream } = this;
     this.stream = undefined;
     stream?.reset();
+    this.#notWaiting();
     this.#ended?.(outcome);
     this.#ended = undefined;
+  }
+
+  /** What was being made for us is for the next one. */
+  #notWaiting(): void {
+    if (this.#acquiring !== undefined) this.#pool.abandon(this.#acquiring);
+    this.#acquiring = undefined;
   }
 
   /** The request is over, whatever came of it. Plain bytes that still run are left to their ends. */
@@ -188,6 +200,7 @@ export class Attempts {
     this.#current++;
     if (!raw) this.stream?.reset();
     this.stream = undefined;
+    this.#notWaiting();
     this.#timeout?.cancel();
     this.#wait?.cancel();
     this.#ended?.("cancelled");
