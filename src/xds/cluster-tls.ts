@@ -33,7 +33,7 @@ export function protection(facts: {
     });
   if (tls?.mode === "ISTIO_MUTUAL") return { transportSocket: mesh() };
   if (tls?.mode === "DISABLE") return {};
-  if (tls)
+  if (tls?.mode !== undefined)
     return {
       transportSocket: ruleClientTls({
         sni: tls.sni ?? (tls.mode === "SIMPLE" ? service.hostname : undefined),

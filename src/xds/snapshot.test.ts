@@ -68,6 +68,30 @@ describe("a snapshot", () => {
   });
 });
 
+describe("mutual TLS to another cluster", () => {
+  const rule = (tls: string) =>
+    `${example("guide-section-3")}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: { name: r, namespace: foo }\nspec: { host: httpbin.bar.global, trafficPolicy: { tls: ${tls} } }`;
+  const rows = [
+    { it: "stays when a rule names tls and no mode", tls: "{}", secured: true, findings: [] },
+    { it: "stays with another server name", tls: "{ sni: other.example.com }", secured: true, findings: [] },
+    {
+      it: "goes when a rule says so, which is told",
+      tls: "{ mode: DISABLE }",
+      secured: false,
+      findings: ["mesh/mtls-off"],
+    },
+  ];
+  for (const { it, tls, secured, findings } of rows)
+    test(it, () => {
+      const mesh = meshOf(rule(tls));
+      const cluster = snapshotFor(mesh, sleep).get(typeUrls.cluster)!.get("outbound|8000||httpbin.bar.global")!;
+      const text = JSON.stringify(plain(typeUrls.cluster, cluster));
+      expect(text.includes("UpstreamTlsContext")).toBe(secured);
+      if (tls.includes("sni")) expect(text).toContain("other.example.com");
+      expect(mesh.findings.map((one) => one.code)).toEqual(findings);
+    });
+});
+
 describe("a gateway", () => {
   type Listener = { filterChains: Array<{ filterChainMatch: { serverNames: string[] } }> };
   const names = (mesh: ReturnType<typeof meshOf>, node = gateway) => {

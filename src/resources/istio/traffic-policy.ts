@@ -156,7 +156,8 @@ export const outlierDetection = rule(
 );
 
 const clientTlsFields = z.strictObject({
-  mode: z.enum(["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]).default("DISABLE"),
+  // Absent stays absent: who says nothing has not asked for plaintext.
+  mode: z.enum(["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"]).optional(),
   clientCertificate: text.optional(),
   privateKey: text.optional(),
   caCertificates: text.optional(),
@@ -183,7 +184,8 @@ function judgeClientTls(value: z.output<typeof clientTlsFields>, report: Report)
   if (value.mode === "MUTUAL" && value.credentialName === undefined)
     for (const key of ["clientCertificate", "privateKey"] as const)
       if (!value[key]) report([key], "ISM0605", "is required with mode MUTUAL, or credentialName in its place");
-  if (value.insecureSkipVerify && (value.mode === "DISABLE" || value.caCertificates !== undefined))
+  const encrypts = value.mode !== undefined && value.mode !== "DISABLE";
+  if (value.insecureSkipVerify && (!encrypts || value.caCertificates !== undefined))
     report(["insecureSkipVerify"], "ISM0605", "excludes caCertificates and needs a mode with TLS");
 }
 
