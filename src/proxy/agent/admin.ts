@@ -9,13 +9,14 @@ import type { NodeFacts } from "./node.ts";
 export function adminRoutes(parts: {
   /** Why it is not ready; undefined when it is. */
   readonly ready: () => string | undefined;
+  readonly stopping: () => boolean;
   readonly store: ConfigStore;
   readonly proxy: EmbeddedProxy;
   readonly identity: Identity;
   readonly metrics: Metrics;
   readonly node: NodeFacts;
 }): AdminRoutes {
-  const { ready, store, proxy, identity, metrics, node } = parts;
+  const { ready, stopping, store, proxy, identity, metrics, node } = parts;
   const readiness = () => {
     const why = ready();
     return why === undefined ? { text: "ready\n" } : { status: 503, text: `${why}\n` };
@@ -26,7 +27,9 @@ export function adminRoutes(parts: {
     "GET /healthz/ready": readiness,
     "GET /metrics": prometheus,
     "GET /stats/prometheus": prometheus,
-    "GET /server_info": () => ({ json: { state: ready() === undefined ? "LIVE" : "INITIALIZING", node } }),
+    "GET /server_info": () => ({
+      json: { state: stopping() ? "DRAINING" : ready() === undefined ? "LIVE" : "INITIALIZING", node },
+    }),
     "GET /listeners": () => ({ json: proxy.listeners() }),
     "GET /clusters": () => ({ json: proxy.clusters() }),
     "GET /certs": () => {

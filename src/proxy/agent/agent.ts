@@ -128,7 +128,15 @@ export async function startAgent(
     discoveryFailure: () => discovery.failure,
     needsNames: config.dns !== undefined,
   });
-  const routes = adminRoutes({ ready, store, proxy, identity, metrics, node: config.node });
+  const routes = adminRoutes({
+    ready,
+    stopping: () => scope.closed,
+    store,
+    proxy,
+    identity,
+    metrics,
+    node: config.node,
+  });
   for (const address of config.admin) await startAdmin({ address, routes }, adminScope);
 
   // Discovery wants a certificate from its callers. Nothing waits for it: the rest is up, and says that it is not ready.

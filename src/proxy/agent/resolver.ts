@@ -17,8 +17,9 @@ export function nameResolver(options: {
   if (servers.length > 0) resolver.setServers(servers.map(formatSocketAddress));
 
   return async (host, family) => {
-    const own = names.addressesOf(host).filter((ip) => ipFamily(ip) === family);
-    if (own.length > 0) return { addresses: own, ttlMs: undefined };
+    // A name of ours without an address of this family has none elsewhere either.
+    const own = names.addressesOf(host);
+    if (own.length > 0) return { addresses: own.filter((ip) => ipFamily(ip) === family), ttlMs: undefined };
     try {
       const records =
         family === 4 ? await resolver.resolve4(host, { ttl: true }) : await resolver.resolve6(host, { ttl: true });

@@ -3,7 +3,7 @@ import { Cell, type Clock, Failure, type Logger, type Scope, type Timer } from "
 import { decodeTrustBundle, type TrustBundle } from "../../ca/index.ts";
 
 /** How soon a root that was written over the old one counts. Mounted files change by renames, which no watch tells of surely. */
-const lookMs = 10_000;
+const lookMs = 5_000;
 
 /**
  * The mesh's root from its file, and what is written there later. A file that is gone or broken is said once and changes

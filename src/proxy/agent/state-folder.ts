@@ -5,6 +5,9 @@ import { Failure, type Logger } from "../../base/index.ts";
 /** A larger file is not read, and not written: state beyond this is not a proxy's. */
 const sizeLimit = 512 * 1024 * 1024;
 
+/** Who we are; undefined where files have no owners of this kind, nor folders that could be written through. */
+const user = process.getuid?.();
+
 /**
  * A folder that only this user can enter, and files in it that are replaced whole: what is read is always one that was
  * written to its end. What the disk refuses is said once, until it takes something again; nothing here ever throws.
@@ -68,6 +71,7 @@ export class StateFolder {
 
   /** Without it, a machine that loses power may come up with the old name of the new file. */
   async #syncFolder(): Promise<void> {
+    if (user === undefined) return;
     const folder = await open(this.#dir, "r");
     try {
       await folder.sync();
@@ -84,7 +88,7 @@ export class StateFolder {
     const refused = (why: string) =>
       new Failure("agent/state-folder", `"${this.#dir}" ${why}`, { hint: "give a folder of the proxy's own" });
     if (!found.isDirectory()) return refused("is no folder");
-    if (found.uid !== process.getuid?.()) return refused(`belongs to user ${found.uid}`);
+    if (user !== undefined && found.uid !== user) return refused(`belongs to user ${found.uid}`);
     if ((found.mode & 0o077) !== 0) await chmod(this.#dir, 0o700);
     this.#usable = true;
     return undefined;

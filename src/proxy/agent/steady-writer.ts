@@ -1,10 +1,10 @@
 import type { Clock, Timer } from "../../base/index.ts";
 
 /** How soon after a change it is written: so many changes in between are one write. */
-const soonMs = 500;
+const soonMs = 200;
 /** Between the beginnings of two writes, and at least so many times as long as the last one took. */
-const restMs = 5_000;
-const restFactor = 20;
+const restMs = 1_000;
+const restFactor = 50;
 /** After one that failed. */
 const againMs = 30_000;
 
