@@ -6,6 +6,7 @@ import type { RouteTable } from "./config/route.ts";
 import { type InboundDeps, ownAddress, remoteAddress, serveFrom } from "./inbound.ts";
 import type { AccessLog } from "./l4/access-log.ts";
 import { openExplicit, type Prepared, type Wish } from "./l4/explicit.ts";
+import type { Stop } from "./l4/stop.ts";
 import { findVirtual } from "./l4/virtual.ts";
 import { type HttpProxy, serveHttp } from "./l7/serve-http.ts";
 import type { RunningListener } from "./listener.ts";
@@ -34,7 +35,7 @@ export interface ExplicitDeps {
  */
 export async function serveExplicit(
   socket: Socket,
-  { listener, signal }: { readonly listener: RunningListener; readonly signal: AbortSignal },
+  { listener, signal }: { readonly listener: RunningListener; readonly signal: Stop },
   deps: ExplicitDeps,
 ): Promise<void> {
   const { clock, log } = deps.inbound;

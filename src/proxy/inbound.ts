@@ -7,6 +7,7 @@ import { type ChainQuestion, chooseChain } from "./l4/filter-chain.ts";
 import { type OriginalDestination, plainIp } from "./l4/original-dst.ts";
 import { readProxyHeader } from "./l4/proxy-header.ts";
 import { applicationProtocols, peek, type Sniffed, sniff, takeBytes } from "./l4/sniff.ts";
+import type { Stop } from "./l4/stop.ts";
 import { connectionRecord } from "./l4/tcp-proxy.ts";
 import { findVirtual } from "./l4/virtual.ts";
 import type { RunningChain, RunningListener } from "./listener.ts";
@@ -53,7 +54,7 @@ interface Settled {
  */
 export async function handle(
   raw: Socket,
-  { listener: first, signal }: { readonly listener: RunningListener; readonly signal: AbortSignal },
+  { listener: first, signal }: { readonly listener: RunningListener; readonly signal: Stop },
   deps: InboundDeps,
 ): Promise<void> {
   const startedMs = deps.clock.now();
@@ -81,7 +82,7 @@ export async function handle(
 
 interface Arrived {
   readonly first: RunningListener;
-  readonly signal: AbortSignal;
+  readonly signal: Stop;
   readonly deps: InboundDeps;
   readonly startedMs: number;
   readonly began: number;
@@ -209,7 +210,7 @@ async function settle(
     readonly listener: RunningListener;
     readonly remote: SocketAddress;
     readonly destination: SocketAddress;
-    readonly signal: AbortSignal;
+    readonly signal: Stop;
     readonly deps: InboundDeps;
   },
 ): Promise<Settled | NotSettled> {

@@ -1,30 +1,28 @@
-import { setMaxListeners } from "node:events";
 import { formatSocketAddress } from "../values/index.ts";
 import type { ChainConfig, ListenerConfig } from "./config/listener.ts";
+import { type Stop, Stopper } from "./l4/stop.ts";
 
 /** A chain while it runs: who it serves, and the two signals that end them. */
 export class RunningChain {
   readonly config: ChainConfig;
-  readonly #draining = new AbortController();
-  readonly #ending = new AbortController();
+  readonly #draining = new Stopper();
+  readonly #ending = new Stopper();
   #open = 0;
 
   constructor(config: ChainConfig) {
     this.config = config;
-    // Every connection of the chain listens to both.
-    setMaxListeners(0, this.#draining.signal, this.#ending.signal);
   }
 
   get open(): number {
     return this.#open;
   }
   /** Finish what runs, take nothing new. */
-  get draining(): AbortSignal {
-    return this.#draining.signal;
+  get draining(): Stop {
+    return this.#draining;
   }
   /** End now. */
-  get ending(): AbortSignal {
-    return this.#ending.signal;
+  get ending(): Stop {
+    return this.#ending;
   }
 
   enter(): () => void {

@@ -1,4 +1,3 @@
-import { setMaxListeners } from "node:events";
 import type { Socket } from "node:net";
 import { networkInterfaces } from "node:os";
 import { type Cell, type Clock, type Logger, type Metrics, Scope } from "../base/index.ts";
@@ -11,6 +10,7 @@ import { AccessLogs } from "./l4/access-log-file.ts";
 import type { Connection } from "./l4/connection.ts";
 import { roomForConnections } from "./l4/descriptors.ts";
 import type { OriginalDestination } from "./l4/original-dst.ts";
+import { Stopper } from "./l4/stop.ts";
 import { proxyTcp } from "./l4/tcp-proxy.ts";
 import { serveHttp, startHttpProxy } from "./l7/serve-http.ts";
 import { chainsOf, follow, type RunningChain, type RunningListener, virtualListeners } from "./listener.ts";
@@ -96,7 +96,7 @@ class RunningProxy implements EmbeddedProxy {
   readonly #explicit: ExplicitDeps;
   readonly #scope = new Scope();
   readonly #http: ReturnType<typeof startHttpProxy>;
-  readonly #stopping = new AbortController();
+  readonly #stopping = new Stopper();
   readonly #connections = new Set<Socket>();
   /** Chains that no listener has any more, while connections still run on them. */
   readonly #leaving = new Set<RunningChain>();
@@ -110,7 +110,6 @@ class RunningProxy implements EmbeddedProxy {
   constructor(deps: ProxyDeps) {
     const { clock, random, log, metrics } = deps;
     this.#deps = deps;
-    setMaxListeners(0, this.#stopping.signal);
     this.#metrics = proxyMetrics(metrics);
     this.#contexts = new TlsContexts(() => deps.secrets.value);
     this.#clusters = new Clusters({
@@ -236,9 +235,7 @@ class RunningProxy implements EmbeddedProxy {
     const bound = [...this.#listeners.values()].flatMap(({ config: each }) =>
       each.bind ? each.addresses.map((address) => ({ address, listener: each.name })) : [],
     );
-    this.#following = this.#following.then(() =>
-      this.#stopping.signal.aborted ? undefined : this.#sockets.follow(bound),
-    );
+    this.#following = this.#following.then(() => (this.#stopping.aborted ? undefined : this.#sockets.follow(bound)));
   }
 
   #retire(chain: RunningChain): void {
@@ -258,7 +255,7 @@ class RunningProxy implements EmbeddedProxy {
 
   #onConnection(socket: Socket, listenerName: string): void {
     const listener = this.#listeners.get(listenerName);
-    if (!listener || this.#stopping.signal.aborted) {
+    if (!listener || this.#stopping.aborted) {
       socket.destroy();
       return;
     }
@@ -270,7 +267,7 @@ class RunningProxy implements EmbeddedProxy {
       this.#metrics.active(listenerName, -1);
       if (this.#connections.size === 0) this.#idle?.();
     });
-    const { signal } = this.#stopping;
+    const signal = this.#stopping;
     const handled = isExplicit(listener.config)
       ? serveExplicit(socket, { listener, signal }, this.#explicit)
       : handle(socket, { listener, signal }, this.#inbound);

@@ -1,6 +1,7 @@
 import { createServer, type Socket } from "node:net";
 import { type Clock, Failure, type Logger } from "../../base/index.ts";
 import { formatSocketAddress, type Ip, type SocketAddress } from "../../values/index.ts";
+import { readShared } from "./reads.ts";
 
 /** A bound socket. */
 export interface Acceptor {
@@ -9,6 +10,8 @@ export interface Acceptor {
   /** Takes nothing new; connections that run are not touched. Resolves when the socket is gone. */
   close(): Promise<void>;
 }
+
+const ignore = () => {};
 
 /** How often a full table of descriptors is spoken of. */
 const sayAgainMs = 5000;
@@ -65,7 +68,8 @@ export async function accept(options: {
     open++;
     socket.once("close", () => open--);
     // A socket that fails before or after anyone looks after it must not end the process.
-    socket.on("error", () => {});
+    socket.on("error", ignore);
+    readShared(socket);
     options.onConnection(socket);
   });
   const bound = server.address() as { readonly address: string; readonly port: number };

@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 import type { SocketAddress, SpiffeId } from "../../values/index.ts";
+import type { Stop } from "./stop.ts";
 
 /** What the far end's certificate says, after the chain was verified. */
 export interface PeerCertificate {
@@ -39,7 +40,7 @@ export interface Connection {
   readonly sni: string | undefined;
   readonly startedMs: number;
   /** Aborts when the listener drains: finish what runs, take nothing new (HTTP/1.1 `connection: close`, HTTP/2 GOAWAY). */
-  readonly draining: AbortSignal;
+  readonly draining: Stop;
   /** Aborts when it must end now. */
-  readonly signal: AbortSignal;
+  readonly signal: Stop;
 }

@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { type Clock, explain } from "../../base/index.ts";
 import { type Ip, parseIp } from "../../values/index.ts";
 import { peek, takeBytes } from "./sniff.ts";
+import type { Stop } from "./stop.ts";
 
 /** Where an application that knows its proxy asks to be connected. `host` is a name or an address. */
 export interface Wish {
@@ -103,7 +104,7 @@ export async function openExplicit(
   socket: Socket,
   deps: {
     readonly clock: Clock;
-    readonly signal: AbortSignal;
+    readonly signal: Stop;
     /** Finds out whether and where to the wish can be led. */
     readonly prepare: (wish: Wish) => Promise<Prepared>;
   },

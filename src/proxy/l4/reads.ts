@@ -28,7 +28,7 @@ const shared = { plain: Buffer.allocUnsafeSlow(64 * 1024), tls: Buffer.allocUnsa
  * the call only: see `keep`. The socket's `pause`, `resume`, `end` and `close` are as ever; it must have no other reader.
  */
 export function takeReads(socket: Duplex, sink: (bytes: Buffer) => void): void {
-  takeReadsInto(socket, { sink, buffer: "encrypted" in socket ? shared.tls : shared.plain, next: undefined });
+  takeReadsInto(socket, { sink, buffer: sharedBufferFor(socket), next: undefined });
 }
 
 /**
@@ -44,23 +44,51 @@ export function takeReadsInto(
   },
 ): boolean {
   const { sink, buffer, next } = options;
-  const hooks = socket instanceof Socket && !socket.destroyed ? hooksOf(socket) : undefined;
   const waiting: Buffer | null = socket.readableLength > 0 ? socket.read() : null;
-  if (hooks) {
-    const readable = socket as unknown as Readable;
-    readable[hooks.buffer] = buffer;
-    readable[hooks.callback] = (count: number, filled: Buffer) => {
+  const switched = switchReads(socket, {
+    buffer,
+    next,
+    callback: (count, filled) => {
       sink(count === filled.length ? filled : filled.subarray(0, count));
       // A pause has stopped the reading itself.
       return true;
-    };
-    readable[hooks.next] = next ?? null;
-    readable._handle!.useUserBuffer!(buffer);
-    socket.resume();
-  } else socket.on("data", sink);
+    },
+  });
+  if (switched) socket.resume();
+  else socket.on("data", sink);
   // Last, because the sink may pause or destroy the socket.
   if (waiting) sink(waiting);
-  return hooks !== undefined;
+  return switched;
+}
+
+/** Spares an accepted socket the runtime's buffers from its first read on. All else about it is as ever. */
+export function readShared(socket: Socket): void {
+  const callback = (count: number, filled: Buffer) => socket.push(Buffer.from(filled.subarray(0, count)));
+  switchReads(socket, { buffer: shared.plain, next: undefined, callback });
+}
+
+function switchReads(
+  socket: Duplex,
+  to: {
+    readonly buffer: Buffer;
+    readonly next: (() => Buffer) | undefined;
+    /** False stops reading. */
+    readonly callback: (count: number, filled: Buffer) => boolean;
+  },
+): boolean {
+  const hooks = socket instanceof Socket && !socket.destroyed ? hooksOf(socket) : undefined;
+  if (!hooks) return false;
+  const readable = socket as unknown as Readable;
+  if (readable[hooks.buffer] !== to.buffer) readable._handle!.useUserBuffer!(to.buffer);
+  readable[hooks.buffer] = to.buffer;
+  readable[hooks.callback] = to.callback;
+  readable[hooks.next] = to.next ?? null;
+  return true;
+}
+
+/** What all sockets of its kind are read into, one after the other. */
+export function sharedBufferFor(socket: Duplex): Buffer {
+  return "encrypted" in socket ? shared.tls : shared.plain;
 }
 
 /** Bytes that outlive the call in which they came: the same where they do anyhow, else a copy. */

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { Clock } from "../../base/index.ts";
 import { type ClientHello, type HelloRefusal, readClientHello } from "../tls/client-hello.ts";
+import type { Stop } from "./stop.ts";
 
 /** What the first bytes of a connection are. They stay unread for whoever comes next. */
 export type Sniffed =
@@ -84,7 +85,7 @@ export function sniff(options: {
   readonly wanted: SniffFor;
   readonly timeoutMs: number | undefined;
   readonly clock: Clock;
-  readonly signal: AbortSignal;
+  readonly signal: Stop;
 }): Promise<Sniffed> {
   return peek({ ...options, decide: (bytes) => classify(bytes, options.wanted) }).then((outcome) => {
     if (outcome.kind === "decided") return outcome.value;
@@ -107,7 +108,7 @@ export function peek<T>(options: {
   readonly decide: (bytes: Buffer) => T | undefined;
   readonly timeoutMs: number | undefined;
   readonly clock: Clock;
-  readonly signal: AbortSignal;
+  readonly signal: Stop;
 }): Promise<Peeked<T>> {
   const { socket, decide, timeoutMs, clock, signal } = options;
   return new Promise((resolve) => {

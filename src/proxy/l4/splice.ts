@@ -1,6 +1,8 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Clock } from "../../base/index.ts";
+import { passReads } from "./pass-reads.ts";
+import type { Stop } from "./stop.ts";
 
 /** How two connections that were joined ended. */
 export interface Spliced {
@@ -28,7 +30,7 @@ export function splice(options: {
   readonly upstream: Duplex;
   readonly clock: Clock;
   readonly idleMs: number | undefined;
-  readonly signal: AbortSignal;
+  readonly signal: Stop;
 }): Promise<Spliced> {
   const { downstream, upstream, clock, idleMs, signal } = options;
   return new Promise((resolve) => {
@@ -49,10 +51,9 @@ export function splice(options: {
     };
     const onAbort = () => stop("aborted", (socket) => socket.destroy());
     const flow = (from: Duplex, to: Duplex, state: Flow, reset: "downstream-reset" | "upstream-reset") => {
-      from.on("data", (chunk: Buffer) => {
-        state.bytes += chunk.length;
+      passReads(from, to, (bytes) => {
+        state.bytes += bytes;
         if (idleMs !== undefined) movedMs = clock.monotonic();
-        to.write(chunk);
         // What went out at once is not counted: a fast reader never makes its writer wait.
         if (to.writableLength > waitingLimit) from.pause();
       });

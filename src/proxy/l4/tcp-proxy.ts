@@ -5,6 +5,7 @@ import type { Endpoint, Outcome, Upstream, UpstreamSocket, Upstreams } from "../
 import type { AccessLog, AccessRecord, ResponseFlag } from "./access-log.ts";
 import type { Connection } from "./connection.ts";
 import { resetSocket, type Spliced, splice } from "./splice.ts";
+import { Stopper } from "./stop.ts";
 
 export interface TcpProxyDeps {
   readonly clock: Clock;
@@ -183,24 +184,24 @@ async function attempt(
   }: { readonly upstream: Upstream; readonly endpoint: Endpoint; readonly attempts: number },
 ): Promise<Reached> {
   const ended = upstream.begin(endpoint);
-  const given = new AbortController();
+  const given = new Stopper();
   const giveUp = () => given.abort();
   connection.socket.once("close", giveUp);
   connection.signal.addEventListener("abort", giveUp, { once: true });
   if (connection.socket.destroyed || connection.signal.aborted) giveUp();
   try {
     const connected = await upstream.connect(endpoint, {
-      signal: given.signal,
+      signal: given,
       carries: { source: connection.remote, destination: connection.destination },
     });
-    if (given.signal.aborted) {
+    if (given.aborted) {
       resetSocket(connected.socket);
       throw new Failure("upstream/aborted", "the caller went away");
     }
     return { kind: "connected", upstream: connected, ended, attempts };
   } catch (caught) {
     const failure = within(`cluster "${upstream.name}": endpoint "${endpoint.key}"`, caught);
-    const gone = given.signal.aborted;
+    const gone = given.aborted;
     const overflow = failure.code === "upstream/overflow";
     ended(gone || overflow ? "cancelled" : "connect-failure");
     return {

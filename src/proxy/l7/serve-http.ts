@@ -1,4 +1,3 @@
-import { setMaxListeners } from "node:events";
 import type { Clock, Logger, Metrics, Scope } from "../../base/index.ts";
 import type { SocketAddress } from "../../values/index.ts";
 import type { HttpManager } from "../config/http-manager.ts";
@@ -75,8 +74,6 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 export async function serveHttp(connection: Connection, service: HttpService): Promise<void> {
   const { manager, http } = service;
   const served: Served = { connection, service, forwarding: forwardingOf(connection, manager) };
-  // One signal drains many connections: that many listeners are no leak.
-  setMaxListeners(0, connection.draining, connection.signal);
   const alpn = connection.tls?.alpn;
   let version: "http1" | "http2" | undefined =
     manager.codec !== "auto" ? manager.codec : alpn === "h2" || alpn === "istio-h2" ? "http2" : undefined;

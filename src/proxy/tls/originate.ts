@@ -4,6 +4,7 @@ import { connect, type TLSSocket } from "node:tls";
 import { Failure } from "../../base/index.ts";
 import type { UpstreamTls } from "../config/tls.ts";
 import type { TlsFacts } from "../l4/connection.ts";
+import type { Stop } from "../l4/stop.ts";
 import type { TlsContexts } from "./contexts.ts";
 import { describeMatchers, matchesNames, namesOf, peerCertificate } from "./identity.ts";
 import { handshakeFailed, untrusted } from "./refusal.ts";
@@ -30,7 +31,7 @@ export async function originate(options: {
   /** In place of the configuration's list. */
   readonly alpn?: readonly string[] | undefined;
   readonly nowMs: number;
-  readonly signal: AbortSignal;
+  readonly signal: Stop;
 }): Promise<Originated> {
   const { raw, tls, contexts, signal, nowMs } = options;
   const client = contexts.client(tls);

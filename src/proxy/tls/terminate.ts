@@ -3,6 +3,7 @@ import type { Server, TLSSocket } from "node:tls";
 import { Failure } from "../../base/index.ts";
 import type { DownstreamTls } from "../config/tls.ts";
 import type { TlsFacts } from "../l4/connection.ts";
+import type { Stop } from "../l4/stop.ts";
 import type { ClientHello } from "./client-hello.ts";
 import type { ServerContext, TlsContexts } from "./contexts.ts";
 import { describeMatchers, matchesNames, namesOf, peerCertificate } from "./identity.ts";
@@ -52,7 +53,7 @@ export async function terminate(options: {
   readonly hello: ClientHello | undefined;
   readonly tls: DownstreamTls;
   readonly contexts: TlsContexts;
-  readonly signal: AbortSignal;
+  readonly signal: Stop;
 }): Promise<Terminated> {
   const { raw, hello, tls, contexts, signal } = options;
   const context = contexts.server(tls);

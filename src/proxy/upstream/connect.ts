@@ -4,6 +4,7 @@ import { formatSocketAddress, type Ip, parseIp, type SocketAddress } from "../..
 import type { ClusterConfig } from "../config/cluster.ts";
 import type { UpstreamTransport } from "../config/transport.ts";
 import { encodeProxyHeader } from "../l4/proxy-header.ts";
+import { type Stop, Stopper } from "../l4/stop.ts";
 import type { TlsContexts } from "../tls/contexts.ts";
 import { originate } from "../tls/originate.ts";
 import type { ConnectOptions, Endpoint, UpstreamSocket } from "./upstream.ts";
@@ -21,7 +22,7 @@ export async function connectTo(options: {
   readonly how: ConnectOptions;
 }): Promise<UpstreamSocket> {
   const { endpoint, config, transport, contexts, clock, how } = options;
-  const limit = new AbortController();
+  const limit = new Stopper();
   const where = formatSocketAddress(endpoint.address);
   const timer = clock.after(config.connectTimeoutMs, () =>
     limit.abort(
@@ -38,7 +39,7 @@ export async function connectTo(options: {
   if (how.signal?.aborted) onAbort();
   how.signal?.addEventListener("abort", onAbort, { once: true });
   try {
-    const raw = await connectRaw(endpoint.address, config, limit.signal);
+    const raw = await connectRaw(endpoint.address, config, limit);
     if (transport.proxyHeader && how.carries) raw.write(encodeProxyHeader(transport.proxyHeader, how.carries));
     const local: SocketAddress = {
       ip: parseIp(raw.localAddress ?? "") ?? ("0.0.0.0" as Ip),
@@ -52,7 +53,7 @@ export async function connectTo(options: {
       peer: endpoint.key,
       alpn: how.alpn,
       nowMs: clock.now(),
-      signal: limit.signal,
+      signal: limit,
     });
     return { socket, endpoint, local, tls: facts };
   } finally {
@@ -61,7 +62,7 @@ export async function connectTo(options: {
   }
 }
 
-function connectRaw(address: SocketAddress, config: ClusterConfig, signal: AbortSignal): Promise<Socket> {
+function connectRaw(address: SocketAddress, config: ClusterConfig, signal: Stop): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connectSocket({
       host: address.ip,

@@ -3,6 +3,7 @@ import type { TLSSocket } from "node:tls";
 import type { SocketAddress } from "../../values/index.ts";
 import type { ResponseFlag } from "../l4/access-log.ts";
 import type { TlsFacts } from "../l4/connection.ts";
+import type { Stop } from "../l4/stop.ts";
 
 /** One address that answers for a cluster. The same object as long as configuration does not change it. */
 export interface Endpoint {
@@ -37,7 +38,7 @@ export interface UpstreamSocket {
 }
 
 export interface ConnectOptions {
-  readonly signal?: AbortSignal;
+  readonly signal?: Stop;
   /** Protocols to offer in place of the cluster's own list. */
   readonly alpn?: readonly string[];
   /** Whom the connection carries, for clusters that announce it by the PROXY protocol. */

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { create } from "@bufbuild/protobuf";
@@ -185,6 +186,8 @@ export async function startRig(
   const records: AccessRecord[] = [];
   const draining = new AbortController();
   const ending = new AbortController();
+  // Every connection listens to both.
+  setMaxListeners(0, draining.signal, ending.signal);
   const sockets = new Set<Socket>();
   let ids = 0;
   const served = new Set<Promise<void>>();
