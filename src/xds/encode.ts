@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { cached } from "../model/index.ts";
+import { RouteConfigurationSchema } from "../proto/gen/envoy/config/route/v3/route_pb.js";
 import type { Versioned } from "../proto/index.ts";
 import type { Origin, Run, SortedMap } from "../values/index.ts";
 
@@ -28,6 +29,16 @@ export interface Piece {
   readonly bytes: Uint8Array;
   readonly version: string;
   readonly origins: readonly Origin[];
+}
+
+/** A part of a route configuration. */
+export function routesPiece(
+  name: string,
+  message: MessageInitShape<typeof RouteConfigurationSchema>,
+  origins: Piece["origins"],
+): Piece {
+  const bytes = toBinary(RouteConfigurationSchema, create(RouteConfigurationSchema, message));
+  return { name, bytes, version: digest(bytes), origins };
 }
 
 /** Whether two resources, or pieces of them, say the same and come from the same places. */

@@ -253,7 +253,7 @@ describe("made from the one before", () => {
           }
         }
       }),
-      { numRuns: 60 },
+      { numRuns: 25 },
     );
   }, 60_000);
 });

@@ -2,7 +2,7 @@ import { appliesTo, type Mesh, type Service, type ServicePort } from "../model/i
 import type { TcpRule } from "../resources/index.ts";
 import { cidrContains, clusterName, covers, type Hostname, isTls, outbound } from "../values/index.ts";
 import { type Client, visibleServices } from "./client.ts";
-import { destinationCluster, type RouteContext } from "./route-action.ts";
+import { destinationCluster, type RouteContext } from "./destination.ts";
 import { virtualServiceFor } from "./virtual-routes.ts";
 
 /** A cluster, or several by weight. */

@@ -11,7 +11,8 @@ import {
 } from "../model/index.ts";
 import { type Hostname, isWildcard, type Origin } from "../values/index.ts";
 import type { Client } from "./client.ts";
-import { type RouteContext, routeAction } from "./route-action.ts";
+import type { RouteContext } from "./destination.ts";
+import { routeAction } from "./route-action.ts";
 import { matchesEverything, type RouteFields, routeMatch } from "./route-match.ts";
 
 /** The routes that people wrote for a host, not yet made: `inputs` tells whether they would be the same as before. */
