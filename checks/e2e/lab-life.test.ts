@@ -1,0 +1,284 @@
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect } from "vitest";
+import type { LabStatus } from "../../src/lab/index.ts";
+import { belongings, ended, isthmusIn, kill, nothingLeft, pidIn, start, supervisorOf, until } from "./belongings.ts";
+import { eventually, root, run } from "./isthmus.ts";
+import { cluster, remoteService, type TestLab, upLab } from "./lab.ts";
+import { testIn } from "./requirements.ts";
+
+const inNetns = await testIn("netns");
+describe("a lab that is up", () => {
+  let lab: TestLab;
+  const folder = mkdtempSync(join(tmpdir(), "isthmus-life-"));
+  const pods = async (name: string, workload: string) =>
+    cluster(await lab.status(), name).pods.filter((pod) => pod.workload === workload);
+  const call = () => lab.exec("cluster1", "sleep", "curl", "-sSI", "-m", "5", "http://httpbin.bar.global:8000/headers");
+
+  beforeAll(async () => {
+    cpSync(join(root, "samples/demo"), folder, { recursive: true });
+    const args = ["--mode", "netns", "--egress-gateway", "cluster1"];
+    lab = await upLab({ name: "life", folder, args });
+  }, 240_000);
+  afterAll(async () => {
+    await lab?.down();
+    rmSync(folder, { recursive: true, force: true });
+  }, 60_000);
+
+  inNetns("has an egress gateway in the cluster that asked for one, and in no other", async () => {
+    expect(await pods("cluster1", "isthmus-egressgateway")).toMatchObject([{ ready: true, wanIp: "172.30.1.11" }]);
+    expect(await pods("cluster2", "isthmus-egressgateway")).toEqual([]);
+    const ready = await lab.exec("cluster1", "egressgateway", "curl", "-s", "http://127.0.0.1:15000/ready");
+    expect(ready.stdout).toBe("ready\n");
+  });
+
+  /** The one process of this lab with these words in its command, other than `not`. */
+  const processOf = async (words: string, not?: number) => {
+    const found = await run("pgrep", ["-f", words]);
+    const pids = found.stdout.trim().split("\n").filter(Boolean).map(Number);
+    return pids.length === 1 && pids[0] !== not ? pids[0] : undefined;
+  };
+  interface Child {
+    readonly it: string;
+    /** What its command line matches, as `pgrep -f` reads it. */
+    readonly words: () => Promise<string>;
+    readonly inside: boolean;
+    readonly of: (status: LabStatus) => {
+      readonly ready: boolean;
+      readonly restarts: number;
+      readonly message?: string;
+    };
+  }
+  const podOf = (status: LabStatus, workload: string) =>
+    cluster(status, "cluster2").pods.find((pod) => pod.workload === workload)!;
+  const children: readonly Child[] = [
+    {
+      it: "an application",
+      words: async () => `^${process.execPath} ${join(root, "dist/lab/apps/httpbin.js")}$`,
+      // Labs of other tests may run the same program: the one in this lab is found from inside it.
+      inside: true,
+      of: (status) => podOf(status, "httpbin"),
+    },
+    {
+      it: "a sidecar",
+      words: async () => `main.js proxy .*--pod ${(await pods("cluster2", "httpbin"))[0]!.name} .*/${lab.name}/`,
+      inside: false,
+      of: (status) => podOf(status, "httpbin"),
+    },
+    {
+      it: "a control plane",
+      words: async () => `main.js controlplane --cluster cluster2 .*/${lab.name}/`,
+      inside: false,
+      of: (status) => cluster(status, "cluster2").controlPlane,
+    },
+  ];
+  for (const { it, words, inside, of } of children) {
+    inNetns(`${it} that is killed comes back, more slowly each time, and the status says so`, async () => {
+      const look = async () => {
+        const { code, stdout } = await lab.command("status", "-o", "json");
+        return { code, child: of(JSON.parse(stdout) as LabStatus) };
+      };
+      const before = (await look()).child;
+      const text = await words();
+      let last: number | undefined;
+      for (let time = 0; time < 3; time++) {
+        if (inside) {
+          const { seen } = await eventually(
+            () => lab.exec("cluster2", "httpbin", "pgrep", "-f", text),
+            ({ stdout }) => /^\d+\n$/.test(stdout) && Number(stdout) !== last,
+            20_000,
+          );
+          last = Number(seen.stdout);
+          await lab.exec("cluster2", "httpbin", "kill", "-9", String(last));
+        } else {
+          const { seen } = await eventually(
+            () => processOf(text, last),
+            (pid) => pid !== undefined,
+            20_000,
+          );
+          last = seen!;
+          process.kill(last, "SIGKILL");
+        }
+      }
+      // After the third end in a row it is left alone for two seconds or so.
+      const { seen } = await eventually(
+        look,
+        ({ child: { ready, message = "" } }) => !ready && message.includes("in a row"),
+        5_000,
+      );
+      expect(seen.child.message).toMatch(/ended by SIGKILL, [23] in a row/);
+      expect(seen.code).toBe(1);
+      const { seen: after } = await eventually(look, ({ code, child }) => child.ready && code === 0, 60_000);
+      expect(after.child.restarts).toBe(before.restarts + 3);
+      const answered = await eventually(call, ({ stdout }) => stdout.startsWith("HTTP/1.1 200"), 20_000);
+      expect(answered.seen.code).toBe(0);
+    });
+  }
+
+  inNetns(
+    "a changed Deployment is rolled out: the new pod serves before the old one goes, and no call fails",
+    async () => {
+      const [old] = await pods("cluster2", "httpbin");
+      const stop = join(lab.dir, "stop");
+      const load = lab.exec(
+        "cluster1",
+        "sleep",
+        process.execPath,
+        join(root, "checks/e2e/tools/load.mjs"),
+        "http://httpbin.bar.global:8000/get",
+        "--connections",
+        "4",
+        "--requests",
+        "200",
+        "--seconds",
+        "60",
+        "--stop-file",
+        stop,
+      );
+      const file = join(folder, "cluster2/httpbin.yaml");
+      const text = readFileSync(file, "utf8");
+      expect(text).toContain("        version: v1\n    spec:");
+      writeFileSync(
+        file,
+        text.replace("        version: v1\n    spec:", "        version: v1\n        round: two\n    spec:"),
+      );
+      const seen: string[] = [];
+      await eventually(
+        async () => {
+          const now = await pods("cluster2", "httpbin");
+          seen.push(now.map(({ name, ready }) => `${name === old!.name ? "old" : "new"} ${ready}`).join(", "));
+          return now;
+        },
+        (now) => now.length === 1 && now[0]!.name !== old!.name && now[0]!.ready,
+        60_000,
+      );
+      writeFileSync(stop, "");
+      const result = JSON.parse((await load).stdout || "{}") as { failures?: readonly unknown[]; failed?: number };
+      expect(result).toMatchObject({ failures: [] });
+      expect(seen[0]).toContain("old true");
+      expect(seen.every((moment) => moment.includes("true"))).toBe(true);
+    },
+  );
+});
+
+const inUserns = await testIn("userns");
+describe("where the proxy cannot be told from its application", () => {
+  let lab: TestLab;
+  beforeAll(async () => {
+    lab = await upLab({ name: "circle", args: ["--mode", "userns"] });
+  }, 240_000);
+  afterAll(() => lab?.down(), 60_000);
+
+  inUserns(
+    "a virtual address that no entry claims any more is refused, and nothing goes round in a circle",
+    async () => {
+      const script = join(lab.dir, "calls.mjs");
+      // Goes on calling the address while the entry is deleted, and says how calls ended.
+      writeFileSync(
+        script,
+        `
+      import { connect } from "node:net";
+      const ends = {};
+      const one = () => new Promise((resolve) => {
+        const socket = connect(8000, "240.0.0.2");
+        let got = "";
+        const done = (how) => { socket.destroy(); ends[how] = (ends[how] ?? 0) + 1; resolve(how); };
+        socket.setTimeout(5000, () => done("timeout"));
+        socket.on("connect", () => socket.write("HEAD /headers HTTP/1.1\\r\\nHost: httpbin.bar.global\\r\\nConnection: close\\r\\n\\r\\n"));
+        socket.on("data", (data) => { got += data; });
+        socket.on("error", () => done("refused"));
+        socket.on("close", () => done(got.startsWith("HTTP/1.1 200") ? "answered" : "refused"));
+      });
+      const until = performance.now() + 6000;
+      const calls = async () => { while (performance.now() < until) { await one(); await new Promise((r) => setTimeout(r, 50)); } };
+      await Promise.all([calls(), calls(), calls(), calls()]);
+      console.log(JSON.stringify({ ends, last: await one() }));`,
+      );
+      const calls = lab.exec("cluster1", "sleep", process.execPath, script);
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      expect((await lab.delete("cluster1", "-n", "foo", "se", "httpbin-bar")).code).toBe(0);
+      const ran = await calls;
+      const said = JSON.parse(ran.stdout || "{}") as { ends: Record<string, number>; last: string };
+      expect(said.last, ran.stdout).toBe("refused");
+      expect(said.ends["answered"]).toBeGreaterThan(0);
+      expect(said.ends["refused"]).toBeGreaterThan(0);
+      expect(said.ends["timeout"] ?? 0).toBe(0);
+      const proxy = (path: string) =>
+        lab.command(
+          "exec",
+          "cluster1",
+          "sleep",
+          "-c",
+          "istio-proxy",
+          "--",
+          "curl",
+          "-s",
+          `http://127.0.0.1:15000${path}`,
+        );
+      const open = Number(/^process_open_fds (\d+)/m.exec((await proxy("/stats/prometheus")).stdout)?.[1]);
+      expect(open).toBeLessThan(100);
+      const log = (await lab.command("logs", "cluster1", "sleep", "-c", "istio-proxy")).stdout;
+      expect(log).toContain("the call would go round in a circle");
+      // Each refused call is one connection to the proxy, not a chain of them.
+      const refusals = log.split("\n").filter((line) => line.includes("round in a circle")).length;
+      expect(refusals).toBeLessThanOrEqual(said.ends["refused"]! + 1);
+    },
+  );
+
+  inUserns("the entry applied again answers again", async () => {
+    const gateway = cluster(await lab.status(), "cluster2").gateway.address;
+    const entry = remoteService({ host: "httpbin.bar.global", gateway, vip: "240.0.0.2" });
+    expect((await lab.apply("cluster1", entry)).code).toBe(0);
+    const url = "http://httpbin.bar.global:8000/headers";
+    const { seen } = await eventually(
+      () => lab.exec("cluster1", "sleep", "curl", "-sSI", "-m", "5", url),
+      ({ stdout }) => stdout.startsWith("HTTP/1.1 200"),
+      10_000,
+    );
+    expect(seen.code).toBe(0);
+  });
+});
+
+describe("when a lab that is up ends, however it does, nothing is left", async () => {
+  const home = mkdtempSync(join(tmpdir(), "ilab-"));
+  afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+  const ends = [
+    { mode: "netns", end: "kill -9 of the keeper" },
+    { mode: "userns", end: "kill -9 of the supervisor" },
+    { mode: "explicit", end: "Ctrl-C of the demo" },
+    { mode: "explicit", end: "kill -9 of the keeper" },
+  ] as const;
+  for (const { mode, end } of ends) {
+    const inMode = await testIn(mode);
+    inMode(`${end} in mode ${mode}`, async () => {
+      const lab = start(home, mode, end === "Ctrl-C of the demo" ? ["demo"] : ["lab", "up"]);
+      try {
+        if (end === "Ctrl-C of the demo") {
+          await until("the demo to stay up", () => lab.said().includes("Ctrl-C") || lab.up.exitCode !== null, 120_000);
+          expect(lab.up.exitCode, lab.said()).toBe(null);
+        } else {
+          await ended(lab.up);
+          expect(lab.up.exitCode, lab.said()).toBe(0);
+        }
+        const before = belongings(lab.folder);
+        expect(before.members.length).toBeGreaterThan(5);
+        if (end === "Ctrl-C of the demo") {
+          lab.up.kill("SIGINT");
+          await ended(lab.up);
+          expect(lab.up.exitCode, lab.said()).toBe(0);
+          expect(existsSync(lab.folder)).toBe(false);
+        } else kill(end === "kill -9 of the keeper" ? pidIn(lab.folder, "keeper.pid") : supervisorOf(lab.folder));
+        // The folder of a lab whose keeper was killed goes with the next command, once its processes have ended.
+        if (end === "kill -9 of the keeper") {
+          await until("its supervisor to end", () => supervisorOf(lab.folder) === undefined, 10_000);
+          isthmusIn(home, "lab", "list");
+        }
+        await nothingLeft(lab, before);
+      } finally {
+        isthmusIn(home, "lab", "down", "--name", lab.name);
+      }
+    });
+  }
+});
