@@ -1,6 +1,6 @@
 import { Cell, type Logger, type Scope } from "../base/index.ts";
 import { buildZone, type Zone } from "../dns/index.ts";
-import { type Mesh, type MeshSettings, type NameRecord, namesFor } from "../model/index.ts";
+import { type Mesh, type MeshSettings, type NameRecord, namesChanged, namesFor, namesOf } from "../model/index.ts";
 import { type Hostname, parseHostname } from "../values/index.ts";
 
 /** What the mesh answers for: names of other clusters, and the cluster's own domain. */
@@ -17,14 +17,16 @@ export function startZone(
   scope: Scope,
 ): Cell<Zone> {
   const { mesh, settings, log } = deps;
-  let names = namesFor(mesh.value);
+  let known = mesh.value;
+  let names = namesFor(known);
   let serial = 1;
   const build = () => buildZone({ names, suffixes: suffixesOf(settings), searches: ["global"], serial });
   const zone = new Cell(build());
   scope.defer(
     mesh.subscribe((now) => {
       try {
-        const next = keepingSame(names, namesFor(now));
+        const next = sameNames(known, now) ? names : keepingSame(names, namesFor(now));
+        known = now;
         if (next === names) return;
         names = next;
         serial += 1;
@@ -36,6 +38,18 @@ export function startZone(
     }),
   );
   return zone;
+}
+
+/** Whether all that changed between two meshes answers what it answered: then there is no need to look at every name. */
+function sameNames(before: Mesh, after: Mesh): boolean {
+  const recordsOf = (mesh: Mesh, host: Hostname) => {
+    const service = mesh.services.get(host);
+    return service ? namesOf(mesh, service) : [];
+  };
+  return [...namesChanged(before, after)].every((host) => {
+    const [old, now] = [recordsOf(before, host), recordsOf(after, host)];
+    return old.length === now.length && old.every((one, at) => one.name === now[at]!.name && sameAnswer(one, now[at]!));
+  });
 }
 
 /** `after` with the records of `before` wherever they say the same; `before` itself when all do. */
