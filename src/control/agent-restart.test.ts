@@ -231,6 +231,20 @@ test("a root that is written over the old one counts without a restart", { timeo
   await expect.poll(() => status(socket), { timeout: 25_000, interval: 200 }).toBe(200);
 });
 
+test("a root that changes is a reason to ask for a certificate at once", { timeout: 40_000 }, async () => {
+  const { at, token, socket } = await prepared();
+  const plane = await running(at);
+  await agent(agentConfig({ at, port: plane.ports.secure, token, socket }));
+  const serial = async () =>
+    JSON.parse((await ask(socket, "/certs")).text).certificates[0]?.serial as string | undefined;
+  await expect.poll(serial, patient).toBeTruthy();
+  const first = await serial();
+  const next = createRoot({ nowMs: systemClock.now() });
+  writeFileSync(join(at.dir, "root-cert.pem"), root["root-cert.pem"] + next["root-cert.pem"]);
+  await expect.poll(serial, { timeout: 15_000, interval: 100 }).not.toBe(first);
+  expect(await status(socket)).toBe(200);
+});
+
 test("an admin port that is taken is named, and nothing is left behind", async () => {
   const { at, token, socket } = await prepared();
   const other = createServer();

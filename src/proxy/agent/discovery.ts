@@ -23,8 +23,8 @@ export interface DiscoveryDeps {
   readonly names: Names;
   /** From an earlier run. */
   readonly kept: KeptConfiguration | undefined;
-  /** Told after each change, with how to read all that is held by then. */
-  readonly onChange: (read: () => Omit<KeptConfiguration, "savedMs">) => void;
+  /** Told after each change, with how to read all that is held by then; nothing while half of a change is to come. */
+  readonly onChange: (read: () => Omit<KeptConfiguration, "savedMs"> | undefined) => void;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
@@ -38,6 +38,9 @@ const labels = Object.fromEntries(Object.entries(typeUrls).map(([label, type]) =
 
 /** Order in which kept resources are put in force, so that each finds what it names. */
 const kinds = [typeUrls.cluster, typeUrls.endpoints, typeUrls.listener, typeUrls.route, typeUrls.names] as const;
+
+/** Types of which everything is told, be it nothing; before that there is nothing to begin with. */
+const wholeTypes = [typeUrls.cluster, typeUrls.listener, typeUrls.names] as const;
 
 /** Puts what was kept in force before it returns; asks nobody until it is started. */
 export function prepareDiscovery(deps: DiscoveryDeps, scope: Scope): Discovery {
@@ -61,6 +64,12 @@ export function prepareDiscovery(deps: DiscoveryDeps, scope: Scope): Discovery {
         : store.apply(type, updated, removed).map(({ name, message }) => ({ name, reason: message }));
     return refusals;
   }
+  /** Who begins with a listener that waits for its routes would wait for a control plane that is away. */
+  const toKeep = () => {
+    const resources = held();
+    const whole = wholeTypes.every((type) => told.has(type)) && store.dump().every(({ state }) => state === "active");
+    return whole ? { told: [...told], resources } : undefined;
+  };
   const held = (): readonly KeptResource[] => [
     ...store.dump(),
     ...names.dump().map((received) => ({ type: typeUrls.names, ...received })),
@@ -108,7 +117,7 @@ export function prepareDiscovery(deps: DiscoveryDeps, scope: Scope): Discovery {
           started.want(typeUrls.route, byName(store.wanted.value.routes));
           const news = updated.length > 0 || removed.length > 0 || !told.has(typeUrl);
           told.add(typeUrl);
-          if (news) deps.onChange(() => ({ told: [...told], resources: held() }));
+          if (news) deps.onChange(toKeep);
           return refusals;
         },
         clock,
@@ -118,6 +127,8 @@ export function prepareDiscovery(deps: DiscoveryDeps, scope: Scope): Discovery {
       scope,
     );
     client = started;
+    // What waited for its routes or endpoints may be in force without a change from outside.
+    scope.defer(store.active.subscribe(() => deps.onChange(toKeep)));
     scope.defer(
       started.state.subscribe(({ phase }) => {
         connected.set(phase === "connected" ? 1 : 0);

@@ -28,8 +28,11 @@ export interface KeptConfiguration {
 export interface KeptState {
   readonly configuration: KeptConfiguration | undefined;
   readonly certificate: HeldCertificate | undefined;
-  /** Writes the configuration soon; `read` is asked then, once for many changes. */
-  keepConfiguration(read: () => Omit<KeptConfiguration, "savedMs">): void;
+  /**
+   * Writes the configuration soon; `read` is asked then, once for many changes. What it does not give, as while half of a
+   * change is still to come, is not written.
+   */
+  keepConfiguration(read: () => Omit<KeptConfiguration, "savedMs"> | undefined): void;
   keepCertificate(certificate: WorkloadCertificate): void;
 }
 
@@ -78,7 +81,11 @@ export async function openKeptState(
   return {
     configuration: await read("configuration", parseConfiguration),
     certificate: await read("certificate", parseCertificate),
-    keepConfiguration: (now) => configurations.want(() => write("configuration", () => configurationFile(now()))),
+    keepConfiguration: (read) =>
+      configurations.want(async () => {
+        const now = read();
+        return now === undefined || write("configuration", () => configurationFile(now));
+      }),
     keepCertificate: (certificate) => certificates.want(() => write("certificate", () => certificateFile(certificate))),
   };
 }

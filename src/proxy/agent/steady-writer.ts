@@ -2,9 +2,8 @@ import type { Clock, Timer } from "../../base/index.ts";
 
 /** How soon after a change it is written: so many changes in between are one write. */
 const soonMs = 200;
-/** Between the beginnings of two writes, and at least so many times as long as the last one took. */
-const restMs = 1_000;
-const restFactor = 50;
+/** Between the beginnings of two writes: a second at least, ten times as long as the last one took, ten seconds at most. */
+const restMs = { least: 1_000, factor: 10, most: 10_000 };
 /** After one that failed. */
 const againMs = 30_000;
 
@@ -60,6 +59,10 @@ export class SteadyWriter {
     const good = await write();
     const now = this.#clock.monotonic();
     if (!good) this.#write ??= write;
-    this.#notBefore = good ? began + Math.max(restMs, restFactor * (now - began)) : now + againMs;
+    this.#notBefore = good ? began + rest(now - began) : now + againMs;
   }
+}
+
+function rest(tookMs: number): number {
+  return Math.max(tookMs, Math.min(restMs.most, Math.max(restMs.least, restMs.factor * tookMs)));
 }
