@@ -125,9 +125,16 @@ function jsonWriter(template: JsonFormat, omitEmpty: boolean): JsonWriter {
     const [only] = pieces;
     // An operator alone keeps its type; within a text it is text.
     if (pieces.length === 1 && typeof only === "function") {
+      // Most fields say the same as in the line before.
+      let last = "";
+      let lastText = '""';
       return (record) => {
         const value = only(record);
-        return typeof value === "string" ? jsonText(value) : value === undefined ? undefined : JSON.stringify(value);
+        if (typeof value !== "string") return value === undefined ? undefined : String(value);
+        if (value === last) return lastText;
+        last = value;
+        lastText = jsonText(value);
+        return lastText;
       };
     }
     if (pieces.every((piece) => typeof piece === "string")) {
