@@ -98,16 +98,27 @@ export function joined(
   return lazily({
     name,
     version: digest([first.version, ...ofRuns, last?.version ?? ""].join("")),
-    bytes: () => {
-      const all = pieces();
-      const bytes = new Uint8Array(all.reduce((size, one) => size + one.bytes.length, 0));
-      let at = 0;
-      for (const one of all) {
-        bytes.set(one.bytes, at);
-        at += one.bytes.length;
-      }
-      return bytes;
-    },
+    bytes: () => concatenated(pieces()),
     origins: () => [...new Set(pieces().flatMap((one) => one.origins))],
   });
+}
+
+/** As `joined`, of a list that is made anew each time. */
+export function listed(name: string, pieces: readonly Piece[]): Versioned {
+  return lazily({
+    name,
+    version: digest(pieces.map((one) => one.version).join("")),
+    bytes: () => concatenated(pieces),
+    origins: () => [...new Set(pieces.flatMap((one) => one.origins))],
+  });
+}
+
+function concatenated(pieces: readonly Piece[]): Uint8Array {
+  const bytes = new Uint8Array(pieces.reduce((size, one) => size + one.bytes.length, 0));
+  let at = 0;
+  for (const one of pieces) {
+    bytes.set(one.bytes, at);
+    at += one.bytes.length;
+  }
+  return bytes;
 }

@@ -5,7 +5,7 @@ import { ListenerSchema } from "../proto/gen/envoy/config/listener/v3/listener_p
 import { isHttp } from "../values/index.ts";
 import { accessLog } from "./access-log.ts";
 import type { Client } from "./client.ts";
-import { versioned } from "./encode.ts";
+import { listed, versioned } from "./encode.ts";
 import { blackHole, fixedNames } from "./fixed.ts";
 import { serverChain, terminates } from "./gateway-chains.ts";
 import { gatewayRoutes } from "./gateway-routes.ts";
@@ -15,7 +15,7 @@ import { gatewayPort } from "./inbound-ports.ts";
 import { listenerFilters } from "./listeners.ts";
 import type { ProxyNode } from "./node.ts";
 import { noParts, type Parts, put } from "./parts.ts";
-import { exposureChain, exposuresOf, originsOf } from "./passthrough-gateway.ts";
+import { exposureChain, exposuresOf } from "./passthrough-gateway.ts";
 import { type Fields, socketAddress } from "./typed.ts";
 
 type Chain = Fields<typeof FilterChainSchema>;
@@ -58,13 +58,13 @@ function makePort(options: {
   const { mesh, client, parts, number, servers, bind } = options;
   const listener = `0.0.0.0_${number}`;
   const work: PortWork = { mesh, client, parts, listener, port: number, clusters: new Set(), origins: new Set() };
-  const chains: Chain[] = [];
   const exposures = exposuresOf(mesh, servers, client);
-  for (const exposure of exposures) {
-    put(parts.cluster, exposure.made.cluster);
-    put(parts.endpoints, exposure.made.endpoints);
-    chains.push(exposureChain(listener, exposure));
+  for (const { made } of exposures) {
+    put(parts.cluster, made.cluster);
+    put(parts.endpoints, made.endpoints);
   }
+  const exposed = exposures.map((one) => exposureChain(listener, one));
+  const chains: Chain[] = [];
   const plain = servers.filter(({ server }) => isHttp(server.port.protocol) && terminates(server.tls?.mode) === "no");
   let last: Chain | undefined;
   if (plain.length > 0) {
@@ -81,27 +81,25 @@ function makePort(options: {
   }
   // A port with nothing behind it still takes connections, to say in a line why it closes them.
   last ??=
-    chains.length === 0
+    chains.length + exposed.length === 0
       ? {
           name: "nothing-exposed",
           filters: [tcpProxy({ listener, statPrefix: fixedNames.blackHole, to: fixedNames.blackHole })],
         }
       : undefined;
   addClusters(work);
-  put(
-    parts.listener,
-    versioned(ListenerSchema, {
+  const rest = versioned(ListenerSchema, {
+    name: listener,
+    origins: [...new Set([...servers.map((one) => one.origin), ...work.origins])],
+    message: {
       name: listener,
-      origins: [...new Set([...originsOf(servers, exposures), ...work.origins])],
-      message: {
-        name: listener,
-        address: socketAddress(bind.address, bind.port),
-        trafficDirection: TrafficDirection.OUTBOUND,
-        accessLog: [accessLog(listener, "connections")],
-        ...(chains.length > 0 ? { listenerFilters: [listenerFilters.tls] } : {}),
-        filterChains: chains,
-        ...(last ? { defaultFilterChain: last } : {}),
-      },
-    }),
-  );
+      address: socketAddress(bind.address, bind.port),
+      trafficDirection: TrafficDirection.OUTBOUND,
+      accessLog: [accessLog(listener, "connections")],
+      ...(chains.length + exposed.length > 0 ? { listenerFilters: [listenerFilters.tls] } : {}),
+      filterChains: chains,
+      ...(last ? { defaultFilterChain: last } : {}),
+    },
+  });
+  put(parts.listener, listed(listener, [...exposed, rest]));
 }

@@ -1,10 +1,10 @@
 import { cached, type GatewayServer, isGlobal, type Mesh, ruleFor, type Service } from "../model/index.ts";
-import type { FilterChainSchema } from "../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
-import { covers, type Hostname, type Origin, outbound, parseSniName, sniName } from "../values/index.ts";
+import { ListenerSchema } from "../proto/gen/envoy/config/listener/v3/listener_pb.js";
+import { covers, type Hostname, outbound, parseSniName, sniName } from "../values/index.ts";
 import type { Client } from "./client.ts";
 import { clustersOf, type MadeCluster } from "./clusters.ts";
+import { type Piece, versioned } from "./encode.ts";
 import { tcpProxy } from "./http-connection.ts";
-import type { Fields } from "./typed.ts";
 
 /** One thing that a gateway passes on unopened: exact server names, and the cluster behind them. */
 export interface Exposure {
@@ -29,21 +29,57 @@ export function exposuresOf(mesh: Mesh, servers: readonly GatewayServer[], clien
   if (open.length === 0) return [];
   const exposures: Exposure[] = [];
   const taken = new Set<string>();
-  for (const service of mesh.services.values()) {
-    const names = exposedNames(mesh, service, client);
-    if (!names || !open.some((one) => allows(one, service, names))) continue;
-    const rule = passedOnRule(mesh, service, client);
-    for (const made of clustersOf(service, { rule, client, settings: mesh.settings, form: "passed-on" })) {
-      const traffic = parseSniName(made.cluster.name)!;
-      const serverNames = names
-        .map((name) => sniName(outbound(name, traffic.port, traffic.subset)))
-        .filter((name) => !taken.has(name));
+  const key = `${client.key} ${open[0]!.server.port.number}`;
+  mesh.services.forEach((service) => {
+    for (const exposure of remembered(mesh, service, { open, client, key })) {
+      const serverNames = exposure.serverNames.filter((name) => !taken.has(name));
       if (serverNames.length === 0) continue;
       for (const name of serverNames) taken.add(name);
-      exposures.push({ serverNames: serverNames.sort(), made });
+      exposures.push(serverNames.length === exposure.serverNames.length ? exposure : { ...exposure, serverNames });
     }
-  }
+  });
   return exposures;
+}
+
+interface Remembered {
+  readonly inputs: readonly unknown[];
+  readonly exposures: readonly Exposure[];
+}
+
+interface Asking {
+  readonly open: readonly GatewayServer[];
+  readonly client: Client;
+  /** Of the client and the port. */
+  readonly key: string;
+}
+
+const memory = new WeakMap<Service, Map<string, Remembered>>();
+
+/** What one service gives a port, as long as the service, the rules and the port's servers are the same. */
+function remembered(mesh: Mesh, service: Service, { open, client, key }: Asking): readonly Exposure[] {
+  const byClient = cached(memory, service, () => new Map<string, Remembered>());
+  const known = byClient.get(key);
+  const { settings, rules } = mesh;
+  if (
+    known?.inputs.length === open.length + 2 &&
+    known.inputs[0] === settings &&
+    known.inputs[1] === rules &&
+    open.every((one, at) => one === known.inputs[at + 2])
+  )
+    return known.exposures;
+  const exposures = exposuresBy(mesh, service, { open, client });
+  byClient.set(key, { inputs: [settings, rules, ...open], exposures });
+  return exposures;
+}
+
+function exposuresBy(mesh: Mesh, service: Service, { open, client }: Omit<Asking, "key">): readonly Exposure[] {
+  const names = exposedNames(mesh, service, client);
+  if (!names || !open.some((one) => allows(one, service, names))) return [];
+  const rule = passedOnRule(mesh, service, client);
+  return clustersOf(service, { rule, client, settings: mesh.settings, form: "passed-on" }).map((made) => {
+    const traffic = parseSniName(made.cluster.name)!;
+    return { serverNames: names.map((name) => sniName(outbound(name, traffic.port, traffic.subset))).sort(), made };
+  });
 }
 
 /**
@@ -97,16 +133,28 @@ function mergedWith(own: Rule, global: Rule): Rule {
   });
 }
 
-/** The filter chain of one exposure: chosen by exact name, opening nothing, to a cluster that no caller can choose. */
-export function exposureChain(listener: string, { serverNames, made }: Exposure): Fields<typeof FilterChainSchema> {
-  const name = made.cluster.name;
-  return {
-    name,
-    filterChainMatch: { serverNames: [...serverNames] },
-    filters: [tcpProxy({ listener, statPrefix: name, to: name, logAtStart: true })],
-  };
-}
+const encoded = new WeakMap<MadeCluster, Map<string, Piece>>();
 
-export function originsOf(servers: readonly GatewayServer[], exposures: readonly Exposure[]): readonly Origin[] {
-  return [...new Set([...servers.map((one) => one.origin), ...exposures.flatMap((one) => one.made.cluster.origins)])];
+/**
+ * The filter chain of one exposure, as a part of its listener: chosen by exact name, opening nothing, to a cluster that
+ * no caller can choose. Encoded once, as thousands of them stand in one listener.
+ */
+export function exposureChain(listener: string, { serverNames, made }: Exposure): Piece {
+  const byListener = cached(encoded, made, () => new Map<string, Piece>());
+  return cached(byListener, `${listener} ${serverNames.join()}`, () => {
+    const { name, origins } = made.cluster;
+    return versioned(ListenerSchema, {
+      name,
+      origins,
+      message: {
+        filterChains: [
+          {
+            name,
+            filterChainMatch: { serverNames: [...serverNames] },
+            filters: [tcpProxy({ listener, statPrefix: name, to: name, logAtStart: true })],
+          },
+        ],
+      },
+    });
+  });
 }
