@@ -3,6 +3,7 @@ import type { Clock, Logger, Metrics, Scope } from "../base/index.ts";
 import { type Node, NodeSchema } from "../proto/gen/envoy/config/core/v3/base_pb.js";
 import { AggregatedDiscoveryService } from "../proto/gen/envoy/service/discovery/v3/ads_pb.js";
 import type { DeltaDiscoveryRequest, DiscoveryRequest } from "../proto/gen/envoy/service/discovery/v3/discovery_pb.js";
+import { SecretDiscoveryService } from "../proto/gen/envoy/service/secret/v3/sds_pb.js";
 import { type Snapshot, typeUrls } from "../proto/index.ts";
 import { type Caller, type Implementation, implement, type ServerStream } from "./grpc/server.ts";
 import { grpcFailure, grpcStatusOf } from "./grpc/status.ts";
@@ -80,6 +81,8 @@ export interface AdsServer {
    * certificate which we believe is answered UNAUTHENTICATED.
    */
   serve(options: { readonly requireCertificate: boolean }): Implementation;
+  /** The secrets of the snapshots alone, as the service that proxies ask for their keys. The transport proves who asks. */
+  serveSecrets(): Implementation;
   readonly receipts: Receipts;
   connections(): readonly AdsConnection[];
 }
@@ -246,6 +249,11 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
         streamAggregatedResources: (stream) => serveStream(stream as never, sotw, requireCertificate),
         deltaAggregatedResources: (stream) => serveStream(stream as never, delta, requireCertificate),
       }),
+    serveSecrets: () =>
+      implement(SecretDiscoveryService, {
+        streamSecrets: (stream) => serveStream(stream as never, secretsOf(sotw), false),
+        deltaSecrets: (stream) => serveStream(stream as never, secretsOf(delta), false),
+      }),
     receipts,
     connections: () =>
       [...streams].map(({ nodeId, address, protocol, connectedAtMs, session }) => ({
@@ -293,6 +301,11 @@ const delta: Protocol<DeltaDiscoveryRequest> = {
   ask: readDeltaRequest,
   encode: encodeDeltaResponse,
 };
+
+/** A stream of the secret service is of one type, whether its requests say so or not. */
+function secretsOf<Request>(protocol: Protocol<Request>): Protocol<Request> {
+  return { ...protocol, typeUrl: () => typeUrls.secret };
+}
 
 const typeLabels: ReadonlyMap<string, string> = new Map(Object.entries(typeUrls).map(([label, url]) => [url, label]));
 

@@ -15,6 +15,9 @@ const commands: ReadonlyArray<readonly [name: string, load: LoadCommand]> = [
   ["ca", async () => (await import("./commands/ca.ts")).caCommand()],
   ["controlplane", async () => (await import("./commands/controlplane.ts")).controlplaneCommand()],
   ["proxy", async () => (await import("./commands/proxy.ts")).proxyCommand()],
+  ["agent", async () => (await import("./commands/agent.ts")).agentCommand()],
+  ["envoy", async () => (await import("./commands/envoy.ts")).envoyCommand()],
+  ["xds", async () => (await import("./commands/xds.ts")).xdsCommand()],
 ];
 
 /** What follows the program's name, to an exit code. The only place that prints a `Failure`. */

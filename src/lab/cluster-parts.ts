@@ -23,6 +23,8 @@ export interface ClusterParts {
   readonly variables: Variables;
   /** Names that the outside's DNS knows: a file of JSON, name to address. */
   readonly outsideNames: string;
+  /** The Envoy that stands in its pods; the embedded proxy when undefined. */
+  readonly envoy: string | undefined;
   readonly workloadCertTtl: string | undefined;
   readonly logLevel: string;
   readonly nextSocket: () => string;

@@ -1,3 +1,4 @@
+import { dirname, join } from "node:path";
 import { packageFile } from "./enclosure.ts";
 
 // The one place where the lab says how the mesh's programs are started. Another data plane is another `proxyLine`.
@@ -63,6 +64,8 @@ export interface ProxyLine {
   /** A folder of the pod's own, gone with it, for a proxy that is started again. */
   readonly state: string;
   readonly admin: string;
+  /** The Envoy to run in place of the embedded proxy. */
+  readonly envoy: string | undefined;
   readonly networkView: string | undefined;
   readonly interception: "REDIRECT" | "NONE";
   /** Ranges that are captured whoever connects to them: there the proxy must not go itself. */
@@ -78,8 +81,11 @@ export interface ProxyLine {
 
 export function proxyLine(options: ProxyLine): readonly string[] {
   const labels = Object.entries(options.labels).map(([key, value]) => `${key}=${value}`);
+  const { envoy } = options;
   return isthmus(
-    "proxy",
+    ...(envoy === undefined
+      ? ["proxy"]
+      : ["agent", "--envoy", envoy, "--run-dir", join(dirname(options.admin), "run"), "--concurrency", "2"]),
     "--type",
     options.type,
     "--node-ip",
@@ -108,7 +114,7 @@ export function proxyLine(options: ProxyLine): readonly string[] {
     ...(options.networkView ? ["--network-view", options.networkView] : []),
     "--interception",
     options.interception,
-    ...(options.captured.length > 0 ? ["--captured", options.captured.join(",")] : []),
+    ...(envoy === undefined && options.captured.length > 0 ? ["--captured", options.captured.join(",")] : []),
     ...(options.appPorts ? ["--app-ports", JSON.stringify(options.appPorts)] : []),
     ...(options.explicitPort === undefined ? [] : ["--explicit-port", String(options.explicitPort)]),
     ...(options.dnsListen ? ["--dns-listen", options.dnsListen] : []),

@@ -10,7 +10,7 @@ import { progressText } from "./progress-text.ts";
 import { askLab } from "./protocol.ts";
 import { keeperLives, stateFolder } from "./state-folder.ts";
 import { accessLines, findCrossing, hopLines, promises } from "./story.ts";
-import type { LabMode, LabStatus, LabTarget } from "./types.ts";
+import type { DataPlane, LabMode, LabStatus, LabTarget } from "./types.ts";
 
 const host = "httpbin.bar.global";
 const port = 8000;
@@ -34,6 +34,7 @@ export async function demo(options: {
   readonly once: boolean;
   readonly name?: string;
   readonly mode?: LabMode;
+  readonly dataPlane?: DataPlane;
   readonly write: (line: string) => void;
   /** A line about what is waited for, until another line comes; empty when nothing is any more. */
   readonly waiting?: (line: string) => void;
@@ -57,6 +58,7 @@ export async function demo(options: {
         else write(progressText(news));
       },
       ...(mode ? { mode } : {}),
+      ...(options.dataPlane ? { dataPlane: options.dataPlane } : {}),
       ...(signal ? { signal } : {}),
     });
     const seconds = ((systemClock.monotonic() - started) / 1000).toFixed(1);

@@ -6,6 +6,8 @@ export { progressText } from "./progress-text.ts";
 export {
   type ChosenMode,
   type ClusterStatus,
+  type DataPlane,
+  dataPlanes,
   type LabCluster,
   type LabMode,
   type LabProgress,

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Failure, sleep, systemClock } from "../base/index.ts";
 import { readResources } from "../resources/index.ts";
+import { envoyOf } from "./data-plane.ts";
 import { chooseMode } from "./enclosure.ts";
 import { runInPod } from "./exec.ts";
 import { followFile } from "./follow.ts";
@@ -39,6 +40,7 @@ export async function labUp(options: LabUpOptions): Promise<LabStatus> {
     }
     signal?.throwIfAborted();
     onProgress({ kind: "mode", ...choice.chosen });
+    const envoy = await envoyOf(options, { folder, mode: choice.chosen.mode });
     const plan: LabPlan = {
       name,
       clusters: options.clusters.map((cluster) => ({
@@ -47,6 +49,7 @@ export async function labUp(options: LabUpOptions): Promise<LabStatus> {
       })),
       chosen: choice.chosen,
       logLevel: options.logLevel ?? "info",
+      ...(envoy ? { envoy } : {}),
       ...(options.workloadCertTtl ? { workloadCertTtl: options.workloadCertTtl } : {}),
     };
     await new Promise<void>((up, fail) => {

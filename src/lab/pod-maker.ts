@@ -110,6 +110,7 @@ export class PodMaker {
       token: join(folder, "token"),
       state: join(folder, "state"),
       admin: adminSocket(folder),
+      envoy: parts.envoy,
       networkView: role === "egress" ? "external" : undefined,
       interception: explicit ? "NONE" : "REDIRECT",
       captured: parts.mode === "userns" && wanted.injected ? [virtualCidr, serviceCidr] : [],

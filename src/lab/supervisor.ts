@@ -28,6 +28,8 @@ export interface LabPlan {
   readonly name: string;
   readonly clusters: readonly LabCluster[];
   readonly chosen: ChosenMode;
+  /** The Envoy, and the clusters whose pods it stands in. */
+  readonly envoy?: { readonly binary: string; readonly clusters: readonly string[] };
   readonly workloadCertTtl?: string;
   readonly logLevel: string;
 }
@@ -139,6 +141,7 @@ export async function startLab(
             mintToken(keys, { namespace, serviceAccount, ttlMs: tokenTtlMs, nowMs: clock.now() }),
           variables: labVariables(plan.clusters.map(({ name }) => name)),
           outsideNames,
+          envoy: plan.envoy?.clusters.includes(cluster.name) ? plan.envoy.binary : undefined,
           workloadCertTtl: plan.workloadCertTtl,
           logLevel: plan.logLevel,
           loopback: shared,

@@ -13,6 +13,10 @@ export interface ChosenMode {
   readonly reason: string;
 }
 
+/** Which proxy stands in the pods of a cluster; `mixed` alternates, beginning with the embedded one. */
+export type DataPlane = "embedded" | "envoy" | "mixed";
+export const dataPlanes: readonly DataPlane[] = ["embedded", "envoy", "mixed"];
+
 /** News while a lab comes up, in the order in which a person wants to read it. */
 export type LabProgress =
   | ({ readonly kind: "mode" } & ChosenMode)
@@ -41,6 +45,10 @@ export interface LabUpOptions {
   readonly clusters: readonly LabCluster[];
   /** Forces a mode; chosen by what the machine allows when absent. */
   readonly mode?: LabMode;
+  /** The embedded proxy when absent. */
+  readonly dataPlane?: DataPlane;
+  /** The Envoy to run; found as `isthmus agent` does when absent. */
+  readonly envoy?: string;
   /** Life of workload certificates as the control plane takes it: `24h`, `10s`. */
   readonly workloadCertTtl?: string;
   readonly logLevel?: "error" | "warn" | "info" | "debug";

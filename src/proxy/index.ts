@@ -1,7 +1,12 @@
-// The embedded data plane: listeners, chains, clusters and routes as Envoy's messages say them, and nothing of the mesh.
+// The data plane. Embedded: listeners, chains, clusters and routes as Envoy's messages say them, and nothing of the mesh;
+// or an unmodified Envoy with an agent beside it.
 // Absent on purpose: active health checks, filters that run foreign code, UDP, and any name of a cluster that a caller
 // could choose.
 export { type AgentConfig, startAgent } from "./agent/agent.ts";
+export { type EnvoyAgentConfig, startEnvoyAgent } from "./agent/envoy/agent.ts";
+export { type EnvoyBinary, examineEnvoy, installedEnvoy, oldestEnvoy } from "./agent/envoy/binary.ts";
+export { type InstalledEnvoy, type InstallOptions, installEnvoy } from "./agent/envoy/install.ts";
+export { type EnvoyPlaces, envoyCache, envoyPlaces, locateEnvoy } from "./agent/envoy/locate.ts";
 export type { NodeFacts } from "./agent/node.ts";
 export { certificateSecret, readSecret, type Secret, type Secrets, trustSecret } from "./config/secret.ts";
 export {

@@ -4,6 +4,8 @@ import { fileURLToPath } from "node:url";
 import { Command, Option } from "commander";
 import { Failure } from "../../base/index.ts";
 import {
+  type DataPlane,
+  dataPlanes,
   type LabCluster,
   type LabMode,
   type LabStatus,
@@ -34,6 +36,7 @@ export function labCommand(done: (code: number) => void): Command {
     .description("bring a lab up and leave it running")
     .option("-f, --folder <dir>", "a folder with a folder of manifests per cluster", exampleFolder)
     .option("--explicit", "loopback and explicit proxying (--mode explicit)")
+    .addOption(new Option("--data-plane <which>", "what runs in the pods").choices(dataPlanes).default("embedded"))
     .addOption(new Option("--mode <mode>", "how pods are kept apart; chosen by itself when absent").choices(labModes))
     .option("--egress-gateway <cluster...>", "clusters that get an egress gateway as well")
     .option("--workload-cert-ttl <duration>", "life of workload certificates, such as 24h or 30s")
@@ -52,6 +55,7 @@ export function labCommand(done: (code: number) => void): Command {
             else progress.write(progressText(news));
           },
           ...(mode ? { mode } : {}),
+          dataPlane: options.dataPlane,
           ...(options.workloadCertTtl ? { workloadCertTtl: options.workloadCertTtl } : {}),
           ...(options.logLevel ? { logLevel: options.logLevel } : {}),
         });
@@ -146,6 +150,7 @@ interface UpOptions {
   readonly explicit?: boolean;
   readonly mode?: LabMode;
   readonly egressGateway?: string[];
+  readonly dataPlane: DataPlane;
   readonly workloadCertTtl?: string;
   readonly logLevel?: "error" | "warn" | "info" | "debug";
 }

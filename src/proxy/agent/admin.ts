@@ -1,4 +1,4 @@
-import { type AdminRoutes, explain, type Metrics } from "../../base/index.ts";
+import { type AdminReply, type AdminRoutes, explain, type Metrics } from "../../base/index.ts";
 import { resourceJson } from "../../proto/index.ts";
 import type { ConfigStore } from "../config/store.ts";
 import type { EmbeddedProxy } from "../proxy.ts";
@@ -32,15 +32,7 @@ export function adminRoutes(parts: {
     }),
     "GET /listeners": () => ({ json: proxy.listeners() }),
     "GET /clusters": () => ({ json: proxy.clusters() }),
-    "GET /certs": () => {
-      const { current, problem } = identity.certificates;
-      return {
-        json: {
-          certificates: current.value ? [current.value] : [],
-          problem: problem.value ? explain(problem.value) : null,
-        },
-      };
-    },
+    "GET /certs": () => certificatesReply(identity),
     "GET /config_dump": ({ query }) => ({
       json: store
         .dump()
@@ -54,5 +46,16 @@ export function adminRoutes(parts: {
           resource: resourceJson(type, bytes),
         })),
     }),
+  };
+}
+
+/** What is held, without the key, and why there is nothing better. */
+export function certificatesReply({ certificates }: Identity): AdminReply {
+  const { current, problem } = certificates;
+  return {
+    json: {
+      certificates: current.value ? [current.value] : [],
+      problem: problem.value ? explain(problem.value) : null,
+    },
   };
 }

@@ -1,0 +1,63 @@
+import { resolve } from "node:path";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { createLogger, Metrics, systemClock } from "../../base/index.ts";
+import { envoyPlaces, locateEnvoy, startEnvoyAgent } from "../../proxy/index.ts";
+import { type AgentFlags, agentConfigFrom, withAgentOptions } from "../agent-flags.ts";
+import { parseDuration } from "../duration.ts";
+import { portNumber, wholeNumber } from "../flags.ts";
+import { printLine } from "../output.ts";
+import { runUntilSignalled } from "../service.ts";
+
+interface Flags extends AgentFlags {
+  readonly envoy?: string;
+  readonly runDir?: string;
+  readonly concurrency?: number;
+  readonly envoyLogLevel: string;
+}
+
+const envoyLogLevels = ["trace", "debug", "info", "warning", "error", "critical", "off"] as const;
+
+/** `isthmus agent`: an unmodified Envoy with all that it needs beside it, as a sidecar or a gateway. */
+export function agentCommand(): Command {
+  const command = new Command("agent").description(
+    "run a stock Envoy beside a workload, or as a gateway, and its agent",
+  );
+  return withAgentOptions(command)
+    .option("--envoy <file>", "the Envoy to run; else ISTHMUS_ENVOY, PATH, or what isthmus envoy install put there")
+    .option("--run-dir <dir>", "for sockets and the bootstrap, of this agent alone; a temporary one when absent")
+    .option("--concurrency <threads>", "Envoy's worker threads; one for each processor when absent", threads)
+    .addOption(new Option("--envoy-log-level <level>").choices(envoyLogLevels).default("warning"))
+    .action((flags: Flags) => {
+      const log = createLogger({ level: flags.logLevel, name: "agent" });
+      const metrics = new Metrics();
+      metrics.collectProcess();
+      const { admin, ...config } = agentConfigFrom(flags);
+      const adminPort = flags.adminPort === "off" ? undefined : portNumber(flags.adminPort, "--admin-port");
+      return runUntilSignalled({ log, drainMs: parseDuration(flags.drain, "--drain") }, async (scope) => {
+        const { path: binary, version } = await locateEnvoy(envoyPlaces(process.env, flags.envoy));
+        log.info({ binary, version }, "Envoy found");
+        await startEnvoyAgent(
+          {
+            ...config,
+            // The port on loopback is Envoy's own here.
+            admin: flags.admin ? admin.slice(0, 1) : [],
+            envoy: {
+              binary,
+              adminPort,
+              runDir: flags.runDir === undefined ? undefined : resolve(flags.runDir),
+              concurrency: flags.concurrency,
+              logLevel: flags.envoyLogLevel,
+            },
+          },
+          { clock: systemClock, random: Math.random, log, metrics, writeLine: printLine },
+          scope,
+        );
+      });
+    });
+}
+
+function threads(text: string): number {
+  const count = wholeNumber(text);
+  if (count >= 1 && count <= 1024) return count;
+  throw new InvalidArgumentError("It must be from 1 to 1024.");
+}

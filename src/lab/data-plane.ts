@@ -1,0 +1,31 @@
+import { copyFileSync, linkSync } from "node:fs";
+import { join } from "node:path";
+import { envoyPlaces, locateEnvoy } from "../proxy/index.ts";
+import type { LabPlan } from "./supervisor.ts";
+import type { LabMode, LabUpOptions } from "./types.ts";
+
+/** The Envoy of a lab that wants one, where its pods can run it, and the clusters that have it. */
+export async function envoyOf(
+  options: LabUpOptions,
+  place: { readonly folder: string; readonly mode: LabMode },
+): Promise<LabPlan["envoy"]> {
+  const { dataPlane = "embedded", clusters } = options;
+  if (dataPlane === "embedded") return undefined;
+  const { path } = await locateEnvoy(envoyPlaces(process.env, options.envoy));
+  const names = clusters.map(({ name }) => name);
+  return {
+    // As root, proxies are another user than the one in whose cache it may be.
+    binary: place.mode === "netns" ? atHand(path, join(place.folder, "envoy")) : path,
+    clusters: dataPlane === "envoy" ? names : names.filter((_, position) => position % 2 === 1),
+  };
+}
+
+/** The same file under another name, or a copy where that cannot be. */
+function atHand(path: string, target: string): string {
+  try {
+    linkSync(path, target);
+  } catch {
+    copyFileSync(path, target);
+  }
+  return target;
+}

@@ -1,0 +1,131 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Clock, Failure, type Logger, type Metrics, type Scope, startAdmin } from "../../../base/index.ts";
+import { startDnsServer } from "../../../dns/index.ts";
+import { parseHostname } from "../../../values/index.ts";
+import type { AgentConfig } from "../agent.ts";
+import { startIdentity } from "../identity.ts";
+import { openKeptState } from "../kept-state.ts";
+import { Names } from "../names.ts";
+import { nodeMessage } from "../node.ts";
+import { envoyAdminRoutes } from "./admin.ts";
+import { type EnvoyAdmin, envoyBootstrap } from "./bootstrap.ts";
+import { type NamesClient, startNamesClient } from "./names-client.ts";
+import { startOutputPipe } from "./output-pipe.ts";
+import { type EnvoyProcess, startEnvoyProcess } from "./process.ts";
+import { envoyReadiness } from "./readiness.ts";
+import { startSecretService } from "./sds.ts";
+
+/** What an agent beside Envoy is told beyond what every agent is. */
+export interface EnvoyAgentConfig extends Omit<AgentConfig, "captured"> {
+  readonly envoy: {
+    readonly binary: string;
+    /** Of Envoy's own admin interface, on 127.0.0.1; on a Unix socket in the folder when undefined. */
+    readonly adminPort: number | undefined;
+    /** For the sockets and the bootstrap, of this agent alone; a new one, removed at the end, when undefined. */
+    readonly runDir: string | undefined;
+    readonly concurrency: number | undefined;
+    readonly logLevel: string;
+  };
+}
+
+/**
+ * An unmodified Envoy with what stands beside it: its identity handed to it over a socket, its bootstrap, the names of the
+ * mesh for the workload. Returns when all but Envoy has begun, which starts with the first certificate, because without
+ * one the control plane does not talk to it. `GET /ready` says when it can serve.
+ */
+export async function startEnvoyAgent(
+  config: EnvoyAgentConfig,
+  deps: {
+    readonly clock: Clock;
+    readonly random: () => number;
+    readonly log: Logger;
+    readonly metrics: Metrics;
+    /** Where Envoy's standard output goes, which is its access log. */
+    readonly writeLine: (line: string) => void;
+  },
+  scope: Scope,
+): Promise<void> {
+  const { clock, log, metrics } = deps;
+  const { node, dns, envoy: settings } = config;
+  const folder = runFolder(settings.runDir, scope);
+  const admin: EnvoyAdmin =
+    settings.adminPort === undefined
+      ? { path: join(folder, "envoy.sock") }
+      : { host: "127.0.0.1", port: settings.adminPort };
+  const suffixes = ["global", "cluster.local"].flatMap((name) => parseHostname(name) ?? []);
+  const names = new Names({ suffixes, searches: dns?.searches ?? [] });
+  const kept =
+    config.stateDir === undefined
+      ? undefined
+      : await openKeptState({ dir: config.stateDir, node }, { clock, log }, scope);
+  const identity = await startIdentity(config.identity, { ...deps, kept }, scope);
+  const secrets = join(folder, "sds.sock");
+  await startSecretService({ path: secrets, secrets: identity.secrets }, deps, scope);
+
+  // Before Envoy, so that it stops after it: a workload that finishes its work still asks for names.
+  if (dns) {
+    await startDnsServer(
+      {
+        listen: [dns.listen],
+        zone: names.zone,
+        clock,
+        log,
+        metrics,
+        ...(dns.forwardTo.length > 0 ? { forward: { servers: dns.forwardTo } } : {}),
+      },
+      scope,
+    );
+  }
+  const { certificates } = identity;
+  let envoy: EnvoyProcess | undefined;
+  let client: NamesClient | undefined;
+  const ready = envoyReadiness({
+    clock,
+    scope,
+    certificates,
+    admin,
+    envoy: () => envoy,
+    names: () => (dns ? client : null),
+  });
+  const routes = envoyAdminRoutes({ ready, admin, identity, metrics, node });
+  for (const address of config.admin) await startAdmin({ address, routes }, scope);
+
+  const bootstrapFile = join(folder, "bootstrap.json");
+  const bootstrap = envoyBootstrap({
+    node: nodeMessage(node),
+    discovery: config.identity.discovery,
+    serverName: config.identity.serverName,
+    secrets,
+    admin,
+  });
+  writeFileSync(bootstrapFile, JSON.stringify(bootstrap, null, 2), { mode: 0o600 });
+  const output = await startOutputPipe({ path: join(folder, "stdout"), onLine: deps.writeLine, clock }, scope);
+  certificates
+    .ready(scope.signal)
+    .then(async () => {
+      if (dns) {
+        const target = config.identity.discovery;
+        const asked = { target, security: identity.security, node: () => nodeMessage(node), names };
+        client = startNamesClient(asked, deps, scope);
+      }
+      const { binary, concurrency, logLevel } = settings;
+      envoy = await startEnvoyProcess({ binary, bootstrapFile, admin, output, concurrency, logLevel }, deps, scope);
+    })
+    .catch((caught: unknown) => {
+      if (scope.closed) log.debug({}, "stopped before the first certificate");
+      else log.error({ err: Failure.from(caught) }, "Envoy could not be started");
+    });
+}
+
+/** Closed to other users: whoever can open the socket in it has the key. */
+function runFolder(wanted: string | undefined, scope: Scope): string {
+  if (wanted !== undefined) {
+    mkdirSync(wanted, { recursive: true, mode: 0o700 });
+    return wanted;
+  }
+  const made = mkdtempSync(join(tmpdir(), "isthmus-"));
+  scope.defer(() => rmSync(made, { recursive: true, force: true }));
+  return made;
+}
