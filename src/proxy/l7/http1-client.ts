@@ -43,6 +43,8 @@ export class Http1ClientConnection implements ClientConnection, UpstreamStream {
   #responseBytes = false;
   #keepAlive = true;
   #paused = false;
+  /** Answers of 1xx to the present request. */
+  #informational = 0;
   #rawEnds = 0;
   #lastError: Error | undefined;
   readonly #sink = (data: Buffer) => this.#handler?.onResponseData(data);
@@ -71,6 +73,7 @@ export class Http1ClientConnection implements ClientConnection, UpstreamStream {
     this.#method = request.method;
     this.#requestWhole = !request.hasBody;
     this.#responseBytes = false;
+    this.#informational = 0;
     this.#keepAlive = true;
     this.requests++;
     let text = `${request.method} ${request.path} HTTP/1.1\r\nhost: ${request.authority}\r\n${fieldLines(request.headers)}`;
@@ -216,6 +219,8 @@ export class Http1ClientConnection implements ClientConnection, UpstreamStream {
       return;
     }
     if (status < 200) {
+      if (++this.#informational > limits.informational)
+        throw new Refusal(502, "upstream_protocol_error", `more than ${limits.informational} informational answers`);
       this.#handler?.onInformational(status, head.headers);
       return;
     }

@@ -159,6 +159,7 @@ class Http2ClientStream implements UpstreamStream {
   #trailers: Headers | undefined;
   #outgoing: Headers | undefined;
   #code = "upstream/reset";
+  #informational = 0;
 
   constructor(stream: ClientHttp2Stream, handler: UpstreamHandler, onClosed: () => void) {
     this.#stream = stream;
@@ -169,6 +170,10 @@ class Http2ClientStream implements UpstreamStream {
     });
     stream.on("headers", (headers) => {
       const { status, headers: list } = fromNode(headers);
+      if (++this.#informational > limits.informational) {
+        this.#fail("protocol", `more than ${limits.informational} informational answers`);
+        return;
+      }
       this.#handler?.onInformational(status, list);
     });
     stream.on("response", (headers, flags) => {

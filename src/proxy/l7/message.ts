@@ -13,6 +13,8 @@ export const limits = {
   chunkExtensionBytes: 16 * 1024,
   /** What is held of one message for a slow reader before its sender is paused, in bytes. */
   watermarkBytes: 64 * 1024,
+  /** Informational answers before the final one. A server that sends more is no server of HTTP. */
+  informational: 32,
   /** How much of a request body is kept so that it can be sent again, in bytes. */
   replayBytes: 64 * 1024,
   /** What is read and dropped of a request body after its answer has ended, in bytes, before the connection is cut. */
