@@ -10,6 +10,7 @@ import { Manifests } from "./manifests.ts";
 import { addressPlan } from "./network.ts";
 import { type LabPod, proxyContainer } from "./pod.ts";
 import { PodMaker } from "./pod-maker.ts";
+import { groupOf, planPods } from "./pod-plan.ts";
 import { profileObjects } from "./profile.ts";
 import type { TargetPlace } from "./protocol.ts";
 import type { RunningPod } from "./runtime-objects.ts";
@@ -137,28 +138,8 @@ export class Cluster {
       namespaces,
     });
     this.#wanted = wanted;
-    const missing: WantedPod[] = [];
-    const keep = new Set<LabPod>();
-    for (const wish of wanted) {
-      const found = [...this.#pods.values()].find(
-        (pod) =>
-          !keep.has(pod) &&
-          !pod.terminating &&
-          groupOf(pod.parts.wanted) === groupOf(wish) &&
-          pod.parts.wanted.revision === wish.revision,
-      );
-      if (found) keep.add(found);
-      else missing.push(wish);
-    }
-    const obsolete = [...this.#pods.values()].filter((pod) => !keep.has(pod) && !pod.terminating);
-    const groupsMissing = new Set(missing.map(groupOf));
-    for (const pod of obsolete) {
-      const group = groupOf(pod.parts.wanted);
-      const successors = [...keep].filter((other) => groupOf(other.parts.wanted) === group);
-      // A replica goes when those that replace it can serve; a pod that stands alone must free its name first.
-      const replaced = pod.parts.wanted.replica === undefined || !wanted.some((wish) => groupOf(wish) === group);
-      if (replaced || (!groupsMissing.has(group) && successors.every((other) => other.ready))) this.#stop(pod);
-    }
+    const { missing, stop } = planPods(wanted, [...this.#pods.values()]);
+    for (const pod of stop) this.#stop(pod);
     for (const wish of missing) {
       if (wish.replica === undefined && this.#pods.has(`${wish.namespace}/${wish.workload}`)) continue; // Its name is not free yet.
       try {
@@ -297,10 +278,6 @@ export class Cluster {
       throw new Failure("lab/container", `"${target.workload}" has no container "${container}"`);
     }
   }
-}
-
-function groupOf({ namespace, workload }: WantedPod): string {
-  return `${namespace}/${workload}`;
 }
 
 function ofKind<K extends Resource["kind"]>(resources: readonly Resource[], kind: K): Extract<Resource, { kind: K }>[] {

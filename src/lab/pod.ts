@@ -254,9 +254,15 @@ export class LabPod {
     this.#stopping = true;
     this.#timer?.cancel();
     this.parts.onChange();
-    await new Promise<void>((resolve) => this.parts.clock.after(tellMs, resolve));
+    const tell = () => new Promise<void>((resolve) => this.parts.clock.after(tellMs, resolve));
+    await tell();
     const graceMs = Math.min(this.parts.wanted.graceMs, longestGraceMs);
-    await Promise.all([...this.#programs.values()].map((program) => program.stop(graceMs)));
+    // The proxy ends its callers' connections while the application still answers what came on them.
+    const proxy = this.#programs.get(proxyContainer);
+    const ended = proxy?.stop(graceMs);
+    if (proxy && graceMs > 0) await tell();
+    await Promise.all([...this.#programs.values()].filter((one) => one !== proxy).map((one) => one.stop(graceMs)));
+    await ended;
     await this.parts.network.close();
   }
 
@@ -268,6 +274,6 @@ export class LabPod {
   }
 }
 
-/** How long callers have to hear that a pod is going, before it goes. */
+/** How long callers have to hear that a pod is going before it goes, and its proxy before its application. */
 const tellMs = 500;
 const longestGraceMs = 30_000;
