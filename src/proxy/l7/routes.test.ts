@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { createServer } from "node:http";
 import { connect, createServer as createTcpServer, type Socket } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
@@ -306,28 +307,28 @@ describe("a server", () => {
 
   test("is held back by each of many slow readers, and none of them loses a byte", async () => {
     const length = 12 * 1024 * 1024;
-    const body = Buffer.alloc(length, "0123456789abcdef");
+    const bodies = Array.from({ length: 6 }, () => randomBytes(length));
     const upstream = await raw("app", (socket) => {
-      socket.on("data", () => {
+      socket.on("data", (chunk: Buffer) => {
         socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n`);
-        socket.write(body);
+        socket.write(bodies[Number(/^GET \/(\d)/.exec(chunk.toString())?.[1])]!);
       });
     });
     const running = await startRig({ table: all, clusters: [upstream] });
     rig = running;
-    const readers = Array.from({ length: 6 }, () => {
+    const readers = bodies.map((_, index) => {
       const socket = connect({ host: "127.0.0.1", port: running.port });
       socket.pause();
-      socket.write(get("/", "Connection: close\r\n"));
+      socket.write(get(`/${index}`, "Connection: close\r\n"));
       return socket;
     });
     // All of them are being served, and cannot be served to the end.
     await expect.poll(() => running.http.metrics.active).toBe(readers.length);
-    const whole = readers.map(async (socket) => {
+    const whole = readers.map(async (socket, index) => {
       const chunks: Buffer[] = [];
       for await (const chunk of socket as AsyncIterable<Buffer>) chunks.push(chunk);
       const got = Buffer.concat(chunks);
-      return got.subarray(got.indexOf("\r\n\r\n") + 4).equals(body);
+      return got.subarray(got.indexOf("\r\n\r\n") + 4).equals(bodies[index]!);
     });
     expect(await Promise.all(whole)).toEqual(readers.map(() => true));
   });
