@@ -1,6 +1,8 @@
 import { execFileSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
 import type { TestContext } from "vitest";
+import { envoyPlaces } from "../src/proxy/index.ts";
 
 /** What a test may need of the machine beyond Node, and how to find out whether it is there. */
 const probes = {
@@ -14,6 +16,7 @@ const probes = {
   dig: () => onPath("dig") || "dig is not installed",
   openssl: () => onPath("openssl") || "openssl is not installed",
   haproxy: () => onPath("haproxy") || "haproxy is not installed",
+  envoy: () => hasEnvoy() || "no Envoy is installed; isthmus envoy install",
   nginx: () => onPath("nginx") || "nginx is not installed",
 } satisfies Record<string, () => true | string>;
 
@@ -23,6 +26,16 @@ const paths = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];
 
 function onPath(program: string): boolean {
   return paths.some((dir) => existsSync(`${dir}/${program}`));
+}
+
+/** As the agent looks for it; which version it is, that says itself when it is wanted. */
+function hasEnvoy(): boolean {
+  const { cache, setting } = envoyPlaces(process.env);
+  if (setting !== undefined) return existsSync(setting);
+  const cached = existsSync(cache)
+    ? readdirSync(cache).filter((version) => existsSync(join(cache, version, "envoy")))
+    : [];
+  return cached.length > 0 || (process.env["PATH"] ?? "").split(":").some((dir) => existsSync(`${dir}/envoy`));
 }
 
 function tryRun([program, ...args]: readonly [string, ...string[]]): boolean {

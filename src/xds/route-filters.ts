@@ -1,5 +1,5 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
-import { CorsPolicySchema } from "../proto/gen/envoy/config/route/v3/route_components_pb.js";
+import { CorsPolicySchema } from "../proto/gen/envoy/extensions/filters/http/cors/v3/cors_pb.js";
 import { HTTPFaultSchema } from "../proto/gen/envoy/extensions/filters/http/fault/v3/fault_pb.js";
 import { FractionalPercent_DenominatorType } from "../proto/gen/envoy/type/v3/percent_pb.js";
 import type { HttpRule } from "../resources/index.ts";
@@ -51,7 +51,7 @@ export function perFilter(rule: HttpRule): Record<string, Any> {
       ...(cors.maxAge === undefined ? {} : { maxAge: String(Math.round(cors.maxAge / 1000)) }),
       ...(cors.allowCredentials === undefined ? {} : { allowCredentials: cors.allowCredentials }),
       ...(cors.unmatchedPreflights === "IGNORE" ? { forwardNotMatchingPreflights: false } : {}),
-      enabledSpecifier: { case: "filterEnabled", value: { defaultValue: fraction(100) } },
+      filterEnabled: { defaultValue: fraction(100) },
     });
   }
   return config;

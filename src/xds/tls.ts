@@ -36,7 +36,11 @@ export function meshAlpn(protocol: Protocol): readonly string[] {
 export const meshHttpAlpn = ["istio-http/1.0", "istio-http/1.1", "istio-h2"] as const;
 export const meshTcpAlpn = ["istio-peer-exchange", "istio"] as const;
 
-const tlsParams = { tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_2 };
+/** Both said: what a proxy takes as the highest version of a client where nothing is said differs from one to the next. */
+const tlsParams = {
+  tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_2,
+  tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
+};
 const tlsSocket = "envoy.transport_sockets.tls";
 
 const uri = (match: { case: "exact" | "prefix"; value: string }): SubjectAltNameMatcher =>
@@ -157,7 +161,7 @@ export function gatewayServerTls(tls: GatewayTls): TransportSocket | undefined {
     extension(tlsSocket, DownstreamTlsContextSchema, {
       requireClientCertificate: tls.mode === "MUTUAL",
       commonTlsContext: {
-        tlsParams: { tlsMinimumProtocolVersion: minimum },
+        tlsParams: { ...tlsParams, tlsMinimumProtocolVersion: minimum },
         alpnProtocols: ["h2", "http/1.1"],
         ...(named === undefined
           ? { tlsCertificates: [{ certificateChain: file(tls.serverCertificate!), privateKey: file(tls.privateKey!) }] }

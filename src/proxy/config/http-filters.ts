@@ -1,6 +1,9 @@
 import type { Any } from "@bufbuild/protobuf/wkt";
 import type { CorsPolicy as CorsMessage } from "../../proto/gen/envoy/config/route/v3/route_components_pb.js";
-import { CorsPolicySchema } from "../../proto/gen/envoy/config/route/v3/route_components_pb.js";
+import {
+  type CorsPolicy as CorsFilterMessage,
+  CorsPolicySchema,
+} from "../../proto/gen/envoy/extensions/filters/http/cors/v3/cors_pb.js";
 import type { HTTPFault } from "../../proto/gen/envoy/extensions/filters/http/fault/v3/fault_pb.js";
 import { HTTPFaultSchema } from "../../proto/gen/envoy/extensions/filters/http/fault/v3/fault_pb.js";
 import { readFraction } from "./fraction.ts";
@@ -30,7 +33,8 @@ export function readFilters(configs: { readonly [name: string]: Any }, place: Pl
   return { cors, fault };
 }
 
-export function readCors(message: CorsMessage, place: Place): CorsPolicy {
+/** As the filter has it in a route's settings, or as an old field of the route itself. */
+export function readCors(message: CorsFilterMessage | CorsMessage, place: Place): CorsPolicy {
   return {
     origins: message.allowOriginStringMatch.flatMap(
       (match, index) => readTextMatch(match, place.field("allow_origin_string_match").item(index)) ?? [],

@@ -76,7 +76,7 @@ function controlPlane(options: { readonly discovery: string; readonly serverName
         "@type": typeOf("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"),
         sni: serverName,
         commonTlsContext: {
-          tlsParams: { tlsMinimumProtocolVersion: "TLSv1_2" },
+          tlsParams: { tlsMinimumProtocolVersion: "TLSv1_2", tlsMaximumProtocolVersion: "TLSv1_3" },
           alpnProtocols: ["h2"],
           tlsCertificateSdsSecretConfigs: [{ name: "default", sdsConfig: fromAgent }],
           combinedValidationContext: {

@@ -1,0 +1,21 @@
+import { expect, test } from "vitest";
+import { dataPlanes } from "../../src/lab/index.ts";
+import { needs } from "../requirements.ts";
+import { isthmus } from "./isthmus.ts";
+
+const caller = "URI=spiffe://cluster.local/ns/foo/sa/sleep";
+
+for (const dataPlane of dataPlanes.filter((one) => one !== "embedded")) {
+  test(`the walkthrough's call works with the data plane ${dataPlane}, and its hops can be told`, async (context) => {
+    needs(context, "envoy", "root", "netns", "iptables", "curl");
+    const name = `envoy-${dataPlane}`;
+    const demo = await isthmus(["demo", "--once", "--data-plane", dataPlane, "--mode", "netns", "--name", name], {
+      timeoutMs: 170_000,
+    });
+    expect(demo, `${demo.stdout}\n${demo.stderr}`).toMatchObject({ code: 0 });
+    expect(demo.stdout).toMatch(/^ *HTTP\/1\.1 200 OK$/m);
+    expect(demo.stdout).toContain(caller);
+    expect(demo.stdout).toContain("what crosses is TLSv1.3");
+    expect(demo.stdout).not.toMatch(/^ *no {2}/m);
+  });
+}
