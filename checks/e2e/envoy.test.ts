@@ -3,6 +3,22 @@ import { dataPlanes } from "../../src/lab/index.ts";
 import { needs } from "../requirements.ts";
 import { isthmus } from "./isthmus.ts";
 
+test("where applications name their proxy there is no Envoy, and that is said before anything starts", async (context) => {
+  needs(context, "envoy");
+  const refused = await isthmus([
+    "demo",
+    "--once",
+    "--data-plane",
+    "mixed",
+    "--mode",
+    "explicit",
+    "--name",
+    "envoy-no",
+  ]);
+  expect(refused.code).toBe(1);
+  expect(refused.stdout).toMatch(/data plane "mixed" cannot be had in mode "explicit".*\(lab\/mode\)/);
+});
+
 const caller = "URI=spiffe://cluster.local/ns/foo/sa/sleep";
 
 for (const dataPlane of dataPlanes.filter((one) => one !== "embedded")) {
