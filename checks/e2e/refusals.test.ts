@@ -63,7 +63,8 @@ describe("what is refused", () => {
         "-c",
         `exec 3<>/dev/tcp/${gateway}/15443; ${script} >&3; timeout 10 cat <&3 | wc -c`,
       );
-      expect(ran.stdout.trim()).toBe("0");
+      // Nothing, or a count of nothing: the shell itself may end while it writes to what was closed.
+      expect(["", "0"]).toContain(ran.stdout.trim());
       await eventually(
         async () =>
           (await logs("cluster2", "ingressgateway"))

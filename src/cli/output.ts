@@ -1,10 +1,12 @@
-import colors from "picocolors";
+import { createColors } from "picocolors";
 import { explain, Failure } from "../base/index.ts";
 
 /** What a command's exit code says. Usage errors share sysexits' EX_USAGE with the rest of the field. */
 export const exitCodes = { good: 0, wrong: 1, failed: 2, usage: 64 } as const;
 
 export function printFailure(caught: unknown): void {
+  // Colours are for a person at a terminal: a file or another program gets the plain text, whatever the environment says.
+  const colors = createColors(process.stderr.isTTY);
   process.stderr.write(`${colors.red("isthmus:")} ${told(caught)}\n`);
   if (process.env["ISTHMUS_STACK"] && caught instanceof Error) process.stderr.write(`${caught.stack}\n`);
 }
