@@ -6,7 +6,7 @@ export const exitCodes = { good: 0, wrong: 1, failed: 2, usage: 64 } as const;
 
 export function printFailure(caught: unknown): void {
   // Colours are for a person at a terminal: a file or another program gets the plain text, whatever the environment says.
-  const colors = createColors(process.stderr.isTTY);
+  const colors = createColors(process.stderr.isTTY === true);
   process.stderr.write(`${colors.red("isthmus:")} ${told(caught)}\n`);
   if (process.env["ISTHMUS_STACK"] && caught instanceof Error) process.stderr.write(`${caught.stack}\n`);
 }
