@@ -24,6 +24,14 @@ interface Readable {
 const shared = { plain: Buffer.allocUnsafeSlow(64 * 1024), tls: Buffer.allocUnsafeSlow(64 * 1024) };
 
 /**
+ * All bytes that wait in a socket, in one piece; null when none do. Without a size, a runtime from Node 26 on gives the
+ * first piece alone.
+ */
+export function readWaiting(socket: Duplex): Buffer | null {
+  return socket.read(socket.readableLength) as Buffer | null;
+}
+
+/**
  * Hands all bytes of a socket to `sink` from now on, those first that wait in it. They are the sink's for the length of
  * the call only: see `keep`. The socket's `pause`, `resume`, `end` and `close` are as ever; it must have no other reader.
  */
@@ -44,7 +52,7 @@ export function takeReadsInto(
   },
 ): boolean {
   const { sink, buffer, next } = options;
-  const waiting: Buffer | null = socket.readableLength > 0 ? socket.read() : null;
+  const waiting = socket.readableLength > 0 ? readWaiting(socket) : null;
   const switched = switchReads(socket, {
     buffer,
     next,

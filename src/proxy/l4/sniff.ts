@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import type { Clock } from "../../base/index.ts";
 import { type ClientHello, type HelloRefusal, readClientHello } from "../tls/client-hello.ts";
+import { readWaiting } from "./reads.ts";
 import type { Stop } from "./stop.ts";
 
 /** What the first bytes of a connection are. They stay unread for whoever comes next. */
@@ -126,7 +127,7 @@ export function peek<T>(options: {
         if (hasEnded(socket)) settle({ kind: "ended" });
         return;
       }
-      const bytes = socket.read() as Buffer | null;
+      const bytes = readWaiting(socket);
       if (bytes === null) return;
       seen = bytes.length;
       const value = decide(bytes);
@@ -154,7 +155,7 @@ function hasEnded(socket: Socket): boolean {
 
 /** Takes the first `count` bytes, which must have come. */
 export function takeBytes(socket: Socket, count: number): Buffer {
-  const bytes = socket.read() as Buffer;
+  const bytes = readWaiting(socket)!;
   if (bytes.length > count) socket.unshift(bytes.subarray(count));
   return bytes.subarray(0, count);
 }

@@ -4,6 +4,7 @@ import type { HttpManager } from "../config/http-manager.ts";
 import type { RouteTable } from "../config/route.ts";
 import type { AccessLog } from "../l4/access-log.ts";
 import type { Connection } from "../l4/connection.ts";
+import { readWaiting } from "../l4/reads.ts";
 import type { Upstreams } from "../upstream/upstream.ts";
 import { tellRefused } from "./account.ts";
 import { Exchange } from "./exchange.ts";
@@ -137,7 +138,7 @@ function detect(connection: Connection, timeoutMs: number, clock: Clock): Promis
       resolve(version);
     };
     const onReadable = () => {
-      const chunk = socket.read() as Buffer | null;
+      const chunk = readWaiting(socket);
       if (chunk === null) return;
       seen = seen.length === 0 ? chunk : Buffer.concat([seen, chunk]);
       const text = seen.toString("latin1", 0, preface.length);
