@@ -50,14 +50,6 @@ export function portNumber(text: string, option: string): number {
   return port;
 }
 
-/** What names a namespace, a service account or a cluster: a DNS label (RFC 1123). Throws `usage/name`. */
-export function labelName(text: string, option: string): string {
-  if (/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(text)) return text;
-  throw new Failure("usage/name", `${option}: "${text}" cannot be a name`, {
-    hint: "lower-case letters, digits and dashes, at most 63",
-  });
-}
-
 /** The identity that three options make. Throws `usage/name`. */
 export function identityOf(parts: {
   readonly trustDomain: string;

@@ -1,5 +1,3 @@
-import type { Failure } from "../base/index.ts";
-
 /**
  * How pods are kept apart. `netns`: network namespaces as root, capture by owner. `userns`: the same inside a user
  * namespace, without root. `explicit`: loopback and explicit proxying, anywhere.
@@ -125,6 +123,3 @@ export interface LabTarget {
   readonly namespace?: string;
   readonly container?: string;
 }
-
-/** What a lab's command could not do is a `Failure` with a code below `lab/`. */
-export type LabFailure = Failure;
