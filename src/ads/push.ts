@@ -25,6 +25,11 @@ export class PushQueue {
     return this.#waiting.size;
   }
 
+  /** Whether it waits for its turn or is being told something. */
+  has(pushable: Pushable): boolean {
+    return this.#waiting.has(pushable) || this.#working.has(pushable);
+  }
+
   need(pushable: Pushable): void {
     this.#waiting.add(pushable);
     this.#schedule();

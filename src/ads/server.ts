@@ -73,6 +73,8 @@ export interface AdsConnection {
   readonly connectedAtMs: number;
   /** Types by URL: names asked for one by one, and the nonce that waits for its answer. */
   readonly types: ReadonlyMap<string, { readonly names: number; readonly outstanding: string | undefined }>;
+  /** Nothing is left to say to it, and it has answered all that was said. */
+  readonly settled: boolean;
 }
 
 export interface AdsServer {
@@ -256,13 +258,13 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
       }),
     receipts,
     connections: () =>
-      [...streams].map(({ nodeId, address, protocol, connectedAtMs, session }) => ({
-        nodeId,
-        address,
-        protocol,
-        connectedAtMs,
-        types: session.subscriptions(),
-      })),
+      [...streams].map((connection) => {
+        const { nodeId, address, protocol, connectedAtMs, session } = connection;
+        const types = session.subscriptions();
+        const answered = [...types.values()].every(({ outstanding }) => outstanding === undefined);
+        const settled = answered && !queue.has(connection);
+        return { nodeId, address, protocol, connectedAtMs, types, settled };
+      }),
   };
 }
 

@@ -14,20 +14,28 @@ export function adminRoutes(parts: {
   readonly cacerts: CacertsSource;
   readonly metrics: Metrics;
   readonly settings: MeshSettings;
+  /** Reads all sources that can be read at will; resolves when the mesh holds what they say. */
+  readonly readNow: () => Promise<void>;
 }): AdminRoutes {
-  const { mesh, store, ads, cacerts, metrics, settings } = parts;
+  const { mesh, store, ads, cacerts, metrics, settings, readNow } = parts;
   return {
     "GET /ready": () => ({ text: "ready\n" }),
     "GET /metrics": async () => ({ text: await metrics.text(), contentType: "text/plain; version=0.0.4" }),
     "GET /problems": () => ({
       json: problemsOf({ problems: store.view.value.problems, findings: mesh.value.findings, receipts: ads.receipts }),
     }),
+    // For whoever changed something and wants to know when it holds: after this, wait until all in syncz are settled.
+    "POST /debug/read-now": async () => {
+      await readNow();
+      return { json: { services: mesh.value.services.size } };
+    },
     "GET /debug/syncz": () => ({
       json: ads.connections().map((connection) => ({
         proxy: connection.nodeId,
         cluster: settings.cluster,
         address: connection.address,
         protocol: connection.protocol,
+        settled: connection.settled,
         connectedAt: new Date(connection.connectedAtMs).toISOString(),
         types: Object.fromEntries(
           [...ads.receipts.of(connection.nodeId)].map(([typeUrl, receipt]) => [

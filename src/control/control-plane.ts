@@ -11,7 +11,7 @@ import {
 } from "../ca/index.ts";
 import { startDnsServer } from "../dns/index.ts";
 import type { Mesh } from "../model/index.ts";
-import { ResourceStore, startFolderSource } from "../sources/index.ts";
+import { type FolderSource, ResourceStore, startFolderSource } from "../sources/index.ts";
 import { formatSocketAddress, type SocketAddress, spiffeId } from "../values/index.ts";
 import { adminRoutes } from "./admin.ts";
 import { nodeAdmission } from "./admission.ts";
@@ -92,13 +92,12 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
   const callers = createCallers({ trustDomain: settings.trustDomain, clock, tokens });
 
   const store = new ResourceStore();
+  const folders: FolderSource[] = [];
   for (const [index, dir] of config.configDirs.entries()) {
-    await startFolderSource(
-      { name: `${index}`, dir, cluster: settings.cluster, store, clock, log, precedence: index },
-      scope,
-    );
+    const source = { name: `${index}`, dir, cluster: settings.cluster, store, clock, log, precedence: index };
+    folders.push(await startFolderSource(source, scope));
   }
-  const mesh = startPipeline({ store, settings, clock, log, metrics }, scope);
+  const { mesh, flush } = startPipeline({ store, settings, clock, log, metrics }, scope);
 
   const admission = nodeAdmission({ trustDomain: settings.trustDomain, clock });
   const ads = createAdsServer(
@@ -147,8 +146,12 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
       },
       scope,
     ));
+  const readNow = async () => {
+    await Promise.all(folders.map((folder) => folder.readNow()));
+    flush();
+  };
   const admin = await startAdmin(
-    { address: config.admin, routes: adminRoutes({ mesh, store, ads, cacerts, metrics, settings }) },
+    { address: config.admin, routes: adminRoutes({ mesh, store, ads, cacerts, metrics, settings, readNow }) },
     scope,
   );
   const ports = { secure: secure.port, plaintext: plaintext?.port, dns: dns?.addresses[0]?.port, admin };

@@ -15,14 +15,14 @@ function pipeline() {
   const said: string[] = [];
   const log: Logger = { ...silentLogger, error: (_fields, event) => said.push(event) };
   const settings = { ...defaultMeshSettings, cluster: "cluster1" };
-  const mesh = startPipeline({ store, settings, clock, log, metrics: new Metrics() }, scope);
+  const { mesh, flush } = startPipeline({ store, settings, clock, log, metrics: new Metrics() }, scope);
   const seen: Mesh[] = [];
   mesh.subscribe((now) => seen.push(now));
   const write = (name: string) => {
     const text = entry({ host: `${name}.bar.global` });
     layer.apply([{ unit: name, reading: readResources(text, { file: name, cluster: "cluster1" }) }]);
   };
-  return { clock, store, scope, said, mesh, seen, write };
+  return { clock, store, scope, said, mesh, flush, seen, write };
 }
 
 test("a burst of changes is one mesh, with all of them in it", () => {
@@ -32,6 +32,16 @@ test("a burst of changes is one mesh, with all of them in it", () => {
   clock.advance(100);
   expect(seen).toHaveLength(1);
   expect([...mesh.value.services.keys()]).toEqual(["a.bar.global", "b.bar.global", "c.bar.global"]);
+});
+
+test("whoever cannot wait for quiet gets the mesh at once, and only one", () => {
+  const { clock, flush, seen, write } = pipeline();
+  write("a");
+  flush();
+  expect(seen).toHaveLength(1);
+  flush();
+  clock.advance(1000);
+  expect(seen).toHaveLength(1);
 });
 
 test("changes that never rest are seen all the same, within half a second", () => {

@@ -7,6 +7,12 @@ import { debounce } from "./debounce.ts";
 const quietMs = 20;
 const maxMs = 500;
 
+export interface Pipeline {
+  readonly mesh: Cell<Mesh>;
+  /** Builds what is pending now, without waiting for quiet. */
+  flush(): void;
+}
+
 /**
  * Store → quiet → mesh. The cell holds the mesh of everything that the store held at one moment; readers do not know
  * each other. A rebuild that throws is a bug of ours: it is said, and the last mesh stays.
@@ -20,7 +26,7 @@ export function startPipeline(
     readonly metrics: Metrics;
   },
   scope: Scope,
-): Cell<Mesh> {
+): Pipeline {
   const { store, settings, clock, log, metrics } = deps;
   const durations = metrics.histogram(
     "isthmus_mesh_build_seconds",
@@ -52,5 +58,5 @@ export function startPipeline(
   );
   scope.defer(store.view.subscribe(() => rebuild.poke()));
   scope.defer(() => rebuild.cancel());
-  return mesh;
+  return { mesh, flush: () => rebuild.flush() };
 }

@@ -1,9 +1,9 @@
 import { join } from "node:path";
-import { explain, Failure, type Scope, type Timer } from "../base/index.ts";
+import { explain, Failure, type Scope, sleep, type Timer } from "../base/index.ts";
 import type { Resource, Service } from "../resources/index.ts";
 import type { ClusterParts } from "./cluster-parts.ts";
 import { ControlPlane } from "./control-plane.ts";
-import { findPod, placeIn } from "./find-pod.ts";
+import { findPod, findPods, placeIn } from "./find-pod.ts";
 import { gatewayPortName, gatewayRole } from "./gateway-role.ts";
 import { forLoopback, type LoopbackGateway, LoopbackPorts, loopback } from "./loopback.ts";
 import { Manifests } from "./manifests.ts";
@@ -22,6 +22,8 @@ import { type WantedPod, wantedPods } from "./workloads.ts";
 
 /** How long news is gathered before pods and endpoints are looked at again. */
 const settleMs = 20;
+/** How long all that was asked for may take to be there. */
+const settleWithinMs = 60_000;
 const tokensRenewMs = 12 * 3_600_000;
 
 /** One cluster: its control plane, and what Kubernetes would do beside it: pods, addresses, endpoints. */
@@ -34,6 +36,10 @@ export class Cluster {
   readonly #maker: PodMaker;
   readonly #runtime: RuntimeState;
   readonly #startProblems = new Map<string, string>();
+  /** By namespace and Deployment: how many pods it has, whatever its manifest says. */
+  readonly #scales = new Map<string, number>();
+  /** Of pods that go because of that. */
+  #graceMs: number | undefined;
   #wanted: readonly WantedPod[] = [];
   #timer: Timer | undefined;
   #busy = false;
@@ -136,10 +142,11 @@ export class Cluster {
       deployments: ofKind(resources, "Deployment"),
       pods: ofKind(resources, "Pod"),
       namespaces,
+      scales: this.#scales,
     });
     this.#wanted = wanted;
     const { missing, stop } = planPods(wanted, [...this.#pods.values()]);
-    for (const pod of stop) this.#stop(pod);
+    for (const pod of stop) this.#stop(pod, this.#scales.has(groupOf(pod.parts.wanted)) ? this.#graceMs : undefined);
     for (const wish of missing) {
       if (wish.replica === undefined && this.#pods.has(`${wish.namespace}/${wish.workload}`)) continue; // Its name is not free yet.
       try {
@@ -156,9 +163,9 @@ export class Cluster {
     await this.#runtime.setForwards(this.#services(), pods);
   }
 
-  #stop(pod: LabPod): void {
+  #stop(pod: LabPod, graceMs: number | undefined): void {
     void pod
-      .stop()
+      .stop(graceMs)
       .catch((err) => this.parts.log.error({ err, pod: pod.parts.name }, "pod not stopped cleanly"))
       .finally(() => {
         this.#pods.delete(`${pod.parts.wanted.namespace}/${pod.parts.name}`);
@@ -266,6 +273,52 @@ export class Cluster {
     const { workload } = target;
     if (workload === "controlplane" || workload === "resolver") return this.#controlPlane.placeOf(workload);
     return placeIn(findPod([...this.#pods.values()], target, this.name), target.container);
+  }
+
+  /** All pods of a workload, as `place` says one. */
+  places(target: LabTarget): readonly TargetPlace[] {
+    return findPods([...this.#pods.values()], target, this.name).map((pod) => placeIn(pod, target.container));
+  }
+
+  /** As many pods of a Deployment as this, or as its manifest says. */
+  scale(target: LabTarget, options: { readonly replicas?: number; readonly graceMs?: number }): void {
+    const { replicas, graceMs } = options;
+    const group = this.#groupNamed(target);
+    this.#graceMs = graceMs;
+    if (replicas === undefined) this.#scales.delete(group);
+    else this.#scales.set(group, replicas);
+    this.#poke();
+  }
+
+  /** A Deployment that is scaled to nothing has no pods by which it could be found. */
+  #groupNamed(target: LabTarget): string {
+    const names = [target.workload, target.workload.replace(/^(istio-)?/, "isthmus-")];
+    const scaled = [...this.#scales.keys()].find((group) => {
+      const [namespace, name] = group.split("/");
+      return names.includes(name!) && (target.namespace === undefined || target.namespace === namespace);
+    });
+    return scaled ?? groupOf(findPod([...this.#pods.values()], target, this.name).parts.wanted);
+  }
+
+  signal(target: LabTarget, signal: NodeJS.Signals): void {
+    for (const pod of findPods([...this.#pods.values()], target, this.name)) pod.signal(signal);
+  }
+
+  /** Resolves when every pod that is wanted is ready, and none is left that is not wanted. */
+  async settle(): Promise<void> {
+    const { clock } = this.parts;
+    const until = clock.monotonic() + settleWithinMs;
+    const restless = () => [...this.#pods.values()].filter((pod) => pod.terminating).map((pod) => pod.parts.name);
+    while (!this.settled || this.unready().length > 0 || restless().length > 0) {
+      if (clock.monotonic() > until) {
+        const lines = this.unready().map(({ workload, why }) => `${workload}: ${why}`);
+        throw new Failure(
+          "lab/not-ready",
+          `cluster "${this.name}" is not at rest after ${settleWithinMs / 1000} s: ${[...lines, ...restless()].join("; ")}`,
+        );
+      }
+      await sleep(clock, 5);
+    }
   }
 
   crash(target: LabTarget, signal: NodeJS.Signals): void {

@@ -1,8 +1,8 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { Failure } from "../base/index.ts";
 import { isRoot, toolEnv } from "./enclosure.ts";
+import { childOf } from "./process-tree.ts";
 import type { TargetPlace } from "./protocol.ts";
 import { paths, readPid } from "./state-folder.ts";
 
@@ -50,28 +50,13 @@ export async function runInPod(options: {
   });
 }
 
-/** The first process of the lab's tree is entered first; its view of processes then finds the pod's holder. */
-function enterLine(folder: string, holder: number): readonly string[] {
+/** Before a command that is to run in a pod. The first process of the lab's tree is entered first; its view of processes then finds the pod's holder. */
+export function enterLine(folder: string, holder: number): readonly string[] {
   const tree = readPid(paths(folder).tree);
   const init = tree === undefined ? undefined : childOf(tree);
   if (init === undefined) throw new Failure("lab/not-running", "the lab's processes are gone");
   const user = isRoot() ? [] : ["-U", "--preserve-credentials"];
   return ["nsenter", "-t", String(init), ...user, "-p", "-m", "-n", "nsenter", "-t", String(holder), "-n", "-m", "-u"];
-}
-
-/** The child of a process that has one: the fields after the name in brackets are state and parent. */
-function childOf(parent: number): number | undefined {
-  for (const entry of readdirSync("/proc")) {
-    if (!/^\d+$/.test(entry)) continue;
-    try {
-      const stat = readFileSync(`/proc/${entry}/stat`, "utf8");
-      const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-      if (Number(fields[1]) === parent) return Number(entry);
-    } catch {
-      // It ended while we looked.
-    }
-  }
-  return undefined;
 }
 
 /** Ctrl-C reaches the command by the terminal itself; we only must not die before it does. */

@@ -4,18 +4,25 @@ import type { TargetPlace } from "./protocol.ts";
 import type { LabTarget } from "./types.ts";
 
 /** The pod that a person means: by its name, its Deployment's, or a gateway's without the system's prefix. */
-export function findPod(
+export function findPod(pods: readonly LabPod[], target: Pick<LabTarget, "workload" | "namespace">, cluster: string) {
+  const found = findPods(pods, target, cluster);
+  return found.find((pod) => pod.ready) ?? found.find((pod) => !pod.terminating) ?? found[0]!;
+}
+
+/** All pods of what a person means; at least one. */
+export function findPods(
   pods: readonly LabPod[],
   { workload, namespace }: Pick<LabTarget, "workload" | "namespace">,
   cluster: string,
-): LabPod {
+): readonly LabPod[] {
   const all = pods.filter((pod) => namespace === undefined || pod.parts.wanted.namespace === namespace);
   const named = (name: string) =>
     all.filter(
       ({ parts }) =>
         parts.name === name || parts.wanted.workload === name || `deploy/${parts.wanted.workload}` === name,
     );
-  const found = [named(workload), named(`isthmus-${workload}`)].find((some) => some.length > 0) ?? [];
+  const others = [`isthmus-${workload}`, workload.replace(/^istio-/, "isthmus-")];
+  const found = [workload, ...others].map(named).find((some) => some.length > 0) ?? [];
   const namespaces = new Set(found.map(({ parts }) => parts.wanted.namespace));
   if (namespaces.size > 1) {
     throw new Failure(
@@ -26,8 +33,7 @@ export function findPod(
       },
     );
   }
-  const best = found.find((pod) => pod.ready) ?? found.find((pod) => !pod.terminating) ?? found[0];
-  if (best) return best;
+  if (found.length > 0) return found;
   const known = new Set(pods.map(({ parts: { wanted } }) => `${wanted.namespace}/${wanted.workload}`));
   throw new Failure("lab/workload", `there is no "${workload}" in cluster "${cluster}"`, {
     hint: known.size > 0 ? `there is ${[...known].join(", ")}, and controlplane` : "no pod runs there",

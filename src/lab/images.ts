@@ -35,6 +35,7 @@ const table: readonly Row[] = [
   { image: /^(kennethreitz|mccutchen|kong)\/(go-)?httpbin$/, command: (_found, _tag, port) => httpbin(port) },
   { image: /^istio\/tcp-echo-server$/, command: () => app("tcp-echo") },
   { image: /(^|\/)grpc-echo$/, command: () => app("grpc-echo") },
+  { image: /^isthmus\/echo$/, command: () => app("echo") },
   {
     image: /^istio\/examples-bookinfo-(productpage|details|ratings|reviews)-(v\d+)$/,
     command: ([, service, version]) => app(`bookinfo/${service}`, { SERVICE_VERSION: version ?? "" }),
@@ -111,6 +112,7 @@ export function knownImages(): readonly string[] {
     "kong/httpbin",
     "istio/tcp-echo-server",
     "grpc-echo",
+    "isthmus/echo",
     "istio/examples-bookinfo-*",
   ];
 }

@@ -51,6 +51,7 @@ export class LabPod {
   #appsStarted = false;
   #stopping = false;
   #message = "starting";
+  #frozen = false;
   #imageProblem: string | undefined;
   readonly #probes: ReadonlyMap<string, ReadinessProbe>;
 
@@ -190,6 +191,9 @@ export class LabPod {
       HOME: "/",
       HOSTNAME: this.parts.name,
       POD_NAMESPACE: this.parts.wanted.namespace,
+      POD_CLUSTER: this.parts.cluster,
+      POD_WORKLOAD: this.parts.wanted.workload,
+      POD_VERSION: this.parts.wanted.labels["version"] ?? "",
       LANG: process.env["LANG"] ?? "C.UTF-8",
     };
   }
@@ -221,6 +225,8 @@ export class LabPod {
 
   /** Why callers may not come yet; undefined when they may. */
   async #whyNot(): Promise<string | undefined> {
+    // Nothing of it could answer, and nobody asks for it to be found out.
+    if (this.#frozen) return this.#ready ? undefined : this.#message;
     const { proxy, network, wanted, adminSocket } = this.parts;
     for (const [name, { state, failures }] of this.#programs) {
       if (state.phase === "running") continue;
@@ -248,15 +254,26 @@ export class LabPod {
     return undefined;
   }
 
+  /** Keeps the applications (the proxy, where there is none) from running, or lets them run on; what it was ready for it stays. */
+  signal(signal: NodeJS.Signals): void {
+    const apps = [...this.#programs].filter(([name]) => name !== proxyContainer).map(([, program]) => program);
+    this.#frozen = signal === "SIGSTOP";
+    for (const program of apps.length > 0 ? apps : this.#programs.values()) program.signal(signal);
+  }
+
+  get frozen(): boolean {
+    return this.#frozen;
+  }
+
   /** Callers are told first; then everything of it is asked to end, and has until its grace is over. */
-  async stop(): Promise<void> {
+  async stop(grace: number = this.parts.wanted.graceMs): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
     this.#timer?.cancel();
     this.parts.onChange();
     const tell = () => new Promise<void>((resolve) => this.parts.clock.after(tellMs, resolve));
     await tell();
-    const graceMs = Math.min(this.parts.wanted.graceMs, longestGraceMs);
+    const graceMs = Math.min(grace, longestGraceMs);
     // The proxy ends its callers' connections while the application still answers what came on them.
     const proxy = this.#programs.get(proxyContainer);
     const ended = proxy?.stop(graceMs);

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { backoffMs, type Clock, type Logger, sleep, type Timer } from "../base/index.ts";
 import type { CommandLine } from "./network.ts";
+import { descendants } from "./process-tree.ts";
 import { ended } from "./run.ts";
 
 export type ProgramState =
@@ -108,6 +109,18 @@ export class Program {
     await ended(child);
     patience.abort();
     this.#state = { phase: "stopped" };
+  }
+
+  /** Sends a signal to it and to all that it started. */
+  signal(signal: NodeJS.Signals): void {
+    if (this.#child?.pid === undefined) return;
+    for (const pid of descendants(this.#child.pid)) {
+      try {
+        process.kill(pid, signal);
+      } catch {
+        // It ended while we looked.
+      }
+    }
   }
 
   /** Ends it as a crash would; it is started again as after any other end. */

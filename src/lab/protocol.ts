@@ -27,6 +27,17 @@ export type LabRequest =
       readonly container: string;
       readonly signal: string;
     }
+  /**
+   * Sets how many pods a Deployment has, whatever its manifest says; undefined: as the manifest says. Pods that go have
+   * `graceMs`, or what their manifest gives them.
+   */
+  | ({ readonly op: "scale"; readonly replicas?: number; readonly graceMs?: number } & LabTarget)
+  /** Stops and continues the applications of all pods of a workload, or the proxy where there is no application. */
+  | ({ readonly op: "signal"; readonly signal: string } & LabTarget)
+  /** Resolves when every pod that is wanted is ready, none is left that is not, and the control planes know. */
+  | { readonly op: "settle" }
+  /** All pods of a workload, as `target` says one. */
+  | ({ readonly op: "targets" } & LabTarget)
   | { readonly op: "down" };
 
 /** Where a command for a pod is to run. */
@@ -48,7 +59,9 @@ export type LabReply<R extends LabRequest["op"]> = R extends "status"
     ? readonly string[]
     : R extends "target"
       ? TargetPlace
-      : null;
+      : R extends "targets"
+        ? readonly TargetPlace[]
+        : null;
 
 type Envelope =
   | { readonly ok: true; readonly result: unknown }

@@ -85,6 +85,17 @@ export async function startLab(
       case "crash":
         clusterNamed(request.cluster).crash({ lab: plan.name, ...request }, request.signal as NodeJS.Signals);
         return null;
+      case "scale":
+        clusterNamed(request.cluster).scale(request, request);
+        return null;
+      case "signal":
+        clusterNamed(request.cluster).signal(request, request.signal as NodeJS.Signals);
+        return null;
+      case "settle":
+        await Promise.all(clusters.map((cluster) => cluster.settle()));
+        return null;
+      case "targets":
+        return clusterNamed(request.cluster).places(request);
       case "down":
         phase = "stopping";
         options.onDown();

@@ -23,12 +23,15 @@ export function wantedPods(options: {
   readonly deployments: Iterable<Deployment>;
   readonly pods: Iterable<Pod>;
   readonly namespaces: ReadonlyMap<string, Namespace>;
+  /** Namespace and name of Deployments to how many pods they have, where somebody said so beside the manifest. */
+  readonly scales?: ReadonlyMap<string, number>;
 }): readonly WantedPod[] {
   const wanted: WantedPod[] = [];
   for (const { metadata, spec } of options.deployments) {
     const { labels, annotations } = spec.template.metadata;
     const base = wish(metadata.namespace, metadata.name, { labels, annotations, spec: spec.template.spec }, options);
-    for (let replica = 0; replica < spec.replicas; replica++) wanted.push({ ...base, replica });
+    const replicas = options.scales?.get(`${metadata.namespace}/${metadata.name}`) ?? spec.replicas;
+    for (let replica = 0; replica < replicas; replica++) wanted.push({ ...base, replica });
   }
   for (const { metadata, spec } of options.pods) {
     const { labels, annotations } = metadata;

@@ -30,16 +30,22 @@ const missingRetryMs = 250;
 /** A file that was just emptied is being rewritten, most likely: it gets this long to fill again. */
 const refillMs = 100;
 
+export interface FolderSource {
+  /** Reads everything now, without waiting for quiet. Resolves when the store has been told. */
+  readNow(): Promise<void>;
+}
+
 /**
  * Keeps the store up to date with a folder of YAML and JSON files. Resolves when everything that is there has been
  * told; goes on until the scope closes. Throws a `Failure` when there is no such folder. When the folder disappears
  * later, what was read stays in force until it is back.
  */
-export async function startFolderSource(options: FolderSourceOptions, scope: Scope): Promise<void> {
+export async function startFolderSource(options: FolderSourceOptions, scope: Scope): Promise<FolderSource> {
   const dir = resolve(options.dir);
   const { store, name = dir, precedence = 0 } = options;
   const state = new FolderState({ ...options, dir }, store.layer({ name, precedence }), scope);
   await state.start();
+  return { readNow: () => state.readNow() };
 }
 
 class FolderState {
@@ -118,6 +124,17 @@ class FolderState {
     this.#timer = clock.after(Math.max(0, wait), () => void this.#read());
   }
 
+  async readNow(): Promise<void> {
+    this.#timer?.cancel();
+    this.#dirty = "everything";
+    // A reading that is at its end may have looked for dirt for the last time already.
+    while (this.#unread()) await (this.#reading ?? this.#read());
+  }
+
+  #unread(): boolean {
+    return !this.#scope.closed && (this.#dirty === "everything" || this.#dirty.size > 0);
+  }
+
   /** Reads what is dirty. Only one reading runs; what becomes dirty meanwhile is read after it. */
   async #read(): Promise<void> {
     if (this.#reading !== undefined) return;
@@ -128,7 +145,7 @@ class FolderState {
   }
 
   async #readAll(): Promise<void> {
-    while (!this.#scope.closed && (this.#dirty === "everything" || this.#dirty.size > 0)) {
+    while (this.#unread()) {
       const dirty = this.#dirty;
       this.#dirty = new Set();
       this.#firstEventAt = undefined;

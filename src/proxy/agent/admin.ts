@@ -32,6 +32,7 @@ export function adminRoutes(parts: {
     }),
     "GET /listeners": () => ({ json: proxy.listeners() }),
     "GET /clusters": () => ({ json: proxy.clusters() }),
+    "GET /warming": () => ({ json: { warming: store.warming } }),
     "GET /certs": () => certificatesReply(identity),
     "GET /config_dump": ({ query }) => ({
       json: store

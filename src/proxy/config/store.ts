@@ -155,6 +155,11 @@ export class ConfigStore {
     return this.#refused;
   }
 
+  /** How many listeners and clusters are accepted and not in force yet. */
+  get warming(): number {
+    return this.#waitingSince.size;
+  }
+
   stop(): void {
     this.#wake?.cancel();
     this.#wake = undefined;

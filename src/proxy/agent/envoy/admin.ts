@@ -45,6 +45,12 @@ export function envoyAdminRoutes(parts: {
     }),
     "GET /listeners": pass("/listeners?format=json"),
     "GET /clusters": pass("/clusters?format=json"),
+    "GET /warming": async () => {
+      const { status, text } = await askEnvoy(admin, "GET", "/stats?filter=(warming_clusters|listeners_warming)$");
+      if (status !== 200) return { status, text };
+      const counts = [...text.matchAll(/: (\d+)$/gm)].map(([, count]) => Number(count));
+      return { json: { warming: counts.reduce((sum, count) => sum + count, 0) } };
+    },
     "GET /certs": () => certificatesReply(identity),
     "GET /config_dump": async ({ query }) => {
       const { status, text } = await askEnvoy(admin, "GET", "/config_dump?include_eds");
