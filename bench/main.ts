@@ -8,6 +8,7 @@ interface Bench {
 const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   "data-path": () => import("./data-path.ts"),
   "mesh-path": () => import("./mesh-path.ts"),
+  "data-planes": () => import("./data-planes.ts"),
   passthrough: () => import("./passthrough.ts"),
   dns: () => import("./dns.ts"),
   certificates: () => import("./certificates.ts"),

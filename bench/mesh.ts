@@ -12,6 +12,7 @@ import { pack, type Snapshot, typeUrls } from "../src/proto/index.ts";
 import { memorySource, ResourceStore } from "../src/sources/index.ts";
 import { parseSpiffeId } from "../src/values/index.ts";
 import { readNode, snapshotFor } from "../src/xds/index.ts";
+import type { Issued } from "./issued.ts";
 import { benchFile, type Program, startProgram } from "./machine.ts";
 import type { ProxyFile } from "./proxy-process.ts";
 
@@ -113,14 +114,17 @@ export function gatewaySnapshot(mesh: Mesh, port: number): Snapshot {
   });
 }
 
-/**
- * The sidecar of the calling workload, with its listener for port 8000 bound at `port`: the same as behind a redirect,
- * without the redirect.
- */
+/** The sidecar of the calling workload, with its listener for port 8000 bound at `port`. */
 export function clientSnapshot(mesh: Mesh, port: number): Snapshot {
   const snapshot = snapshotOf(mesh, "sidecar~127.0.0.1~sleep-1.foo~foo.svc.cluster.local");
+  return boundListeners(snapshot, { "0.0.0.0_8000": port });
+}
+
+/** The listeners that are named, bound on loopback at these ports: the same as behind a redirect, without the redirect. */
+export function boundListeners(snapshot: Snapshot, ports: Readonly<Record<string, number>>): Snapshot {
   return editListeners(snapshot, (listener) => {
-    if (listener.name !== "0.0.0.0_8000") return undefined;
+    const port = ports[listener.name];
+    if (port === undefined) return undefined;
     const address = listener.address?.address;
     if (address?.case !== "socketAddress") throw new Error(`BUG: "${listener.name}" has no address`);
     address.value.address = "127.0.0.1";
@@ -179,11 +183,7 @@ export class BenchAuthority {
   }
 
   /** PEM. With names only for those who cannot check an identity. */
-  issue(
-    namespace: string,
-    account: string,
-    dnsNames: readonly string[] = [],
-  ): { readonly chain: string; readonly key: string; readonly roots: string } {
+  issue(namespace: string, account: string, dnsNames: readonly string[] = []): Issued {
     const { privateKey } = makeKeyPair("ec-p256");
     const identity = parseSpiffeId(`spiffe://cluster.local/ns/${namespace}/sa/${account}`)!;
     const csr = encodeCsr(privateKey);
@@ -201,7 +201,7 @@ export async function startIsthmus(options: {
   readonly certificate?: ProxyFile["certificate"];
   readonly node?: string | undefined;
 }): Promise<Program> {
-  const { dir, name, snapshot, certificate, node = process.execPath } = options;
+  const { dir, name, snapshot, certificate, node } = options;
   const types = [typeUrls.cluster, typeUrls.endpoints, typeUrls.listener, typeUrls.route].map((type) => ({
     type,
     resources: [...(snapshot.get(type) ?? new Map()).values()].map((one) => ({
@@ -210,9 +210,20 @@ export async function startIsthmus(options: {
       bytes: Buffer.from(one.bytes as Uint8Array).toString("base64"),
     })),
   }));
+  const told = { kind: "all", types } as const;
+  return startProxyProcess({ dir, name, node, file: certificate ? { told, certificate } : { told } });
+}
+
+/** Starts an embedded proxy with what a file says; returns when it runs what it has been told by then. */
+export async function startProxyProcess(options: {
+  readonly dir: string;
+  readonly name: string;
+  readonly file: ProxyFile;
+  readonly node?: string | undefined;
+}): Promise<Program> {
+  const { dir, name, node = process.execPath } = options;
   const file = join(dir, `${name.replace(/\W+/g, "-")}.json`);
-  const content: ProxyFile = certificate ? { types, certificate } : { types };
-  writeFileSync(file, JSON.stringify(content), { mode: 0o600 });
+  writeFileSync(file, JSON.stringify(options.file), { mode: 0o600 });
   const profileDir = process.env["BENCH_PROFILE"];
   const profile = profileDir
     ? ["--cpu-prof", `--cpu-prof-dir=${profileDir}`, `--cpu-prof-name=${name}.cpuprofile`]

@@ -49,6 +49,7 @@ export const jsonLog = `log_format mesh escape=json '{"start_time":"$time_iso860
 export const jsonLogUse = "access_log /dev/null mesh buffer=64k flush=1s;";
 
 export function startHaproxy(options: {
+  readonly place?: Place;
   readonly dir: string;
   readonly program: string;
   readonly config: string;
@@ -65,5 +66,5 @@ defaults
   timeout http-keep-alive 600s
 ${options.config}`;
   writeFileSync(file, text);
-  return startProgram("measured", [options.program, "-db", "-f", file]);
+  return startProgram(options.place ?? "measured", [options.program, "-db", "-f", file]);
 }
