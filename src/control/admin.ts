@@ -3,13 +3,14 @@ import type { AdminRoutes, Cell, Metrics } from "../base/index.ts";
 import { explain } from "../base/index.ts";
 import type { CacertsSource } from "../ca/index.ts";
 import type { Mesh, MeshSettings } from "../model/index.ts";
-import type { ResourceStore } from "../sources/index.ts";
+import type { KubernetesSource, ResourceStore } from "../sources/index.ts";
 import { problemsOf } from "./status.ts";
 
 /** The paths of the admin API: health, metrics, what is wrong, and how far each proxy is. */
 export function adminRoutes(parts: {
   readonly mesh: Cell<Mesh>;
   readonly store: ResourceStore;
+  readonly kubernetes: KubernetesSource | undefined;
   readonly ads: AdsServer;
   readonly cacerts: CacertsSource;
   readonly metrics: Metrics;
@@ -17,12 +18,17 @@ export function adminRoutes(parts: {
   /** Reads all sources that can be read at will; resolves when the mesh holds what they say. */
   readonly readNow: () => Promise<void>;
 }): AdminRoutes {
-  const { mesh, store, ads, cacerts, metrics, settings, readNow } = parts;
+  const { mesh, store, kubernetes, ads, cacerts, metrics, settings, readNow } = parts;
   return {
     "GET /ready": () => ({ text: "ready\n" }),
     "GET /metrics": async () => ({ text: await metrics.text(), contentType: "text/plain; version=0.0.4" }),
     "GET /problems": () => ({
-      json: problemsOf({ problems: store.view.value.problems, findings: mesh.value.findings, receipts: ads.receipts }),
+      json: problemsOf({
+        problems: store.view.value.problems,
+        behind: kubernetes?.behind() ?? [],
+        findings: mesh.value.findings,
+        receipts: ads.receipts,
+      }),
     }),
     // For whoever changed something and wants to know when it holds: after this, wait until all in syncz are settled.
     "POST /debug/read-now": async () => {

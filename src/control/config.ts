@@ -1,4 +1,5 @@
 import type { AdminAddress } from "../base/index.ts";
+import type { KubeAccess } from "../kube/index.ts";
 import type { MeshSettings } from "../model/index.ts";
 import type { Ip, SocketAddress } from "../values/index.ts";
 
@@ -7,6 +8,14 @@ export interface ControlConfig {
   readonly mesh: MeshSettings;
   /** Folders of manifests, watched. An object that stands in several is taken from the last of them. */
   readonly configDirs: readonly string[];
+  /** The API server whose objects count as well; those of the folders go before them. */
+  readonly kubernetes:
+    | {
+        readonly access: KubeAccess;
+        /** What a program that gives credentials starts with. */
+        readonly env: NodeJS.ProcessEnv;
+      }
+    | undefined;
   /** The folder of the four `cacerts` files. */
   readonly cacertsDir: string;
   /** A demo's certificates, known to whoever saw the demo, are taken only in a demo. */

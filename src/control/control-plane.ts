@@ -10,8 +10,15 @@ import {
   startTokenVerifier,
 } from "../ca/index.ts";
 import { startDnsServer } from "../dns/index.ts";
-import type { Mesh } from "../model/index.ts";
-import { type FolderSource, ResourceStore, startFolderSource } from "../sources/index.ts";
+import { createKubeClient } from "../kube/index.ts";
+import { type Mesh, meshKinds } from "../model/index.ts";
+import {
+  type FolderSource,
+  type KubernetesSource,
+  ResourceStore,
+  startFolderSource,
+  startKubernetesSource,
+} from "../sources/index.ts";
 import { formatSocketAddress, type SocketAddress, spiffeId } from "../values/index.ts";
 import { adminRoutes } from "./admin.ts";
 import { nodeAdmission } from "./admission.ts";
@@ -97,6 +104,8 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
     const source = { name: `${index}`, dir, cluster: settings.cluster, store, clock, log, precedence: index };
     folders.push(await startFolderSource(source, scope));
   }
+  const kubernetes =
+    config.kubernetes && (await followKubernetes(config.kubernetes, { cluster: settings.cluster, deps, store }, scope));
   const { mesh, flush } = startPipeline({ store, settings, clock, log, metrics }, scope);
 
   const admission = nodeAdmission({ trustDomain: settings.trustDomain, clock });
@@ -151,7 +160,10 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
     flush();
   };
   const admin = await startAdmin(
-    { address: config.admin, routes: adminRoutes({ mesh, store, ads, cacerts, metrics, settings, readNow }) },
+    {
+      address: config.admin,
+      routes: adminRoutes({ mesh, store, kubernetes, ads, cacerts, metrics, settings, readNow }),
+    },
     scope,
   );
   const ports = { secure: secure.port, plaintext: plaintext?.port, dns: dns?.addresses[0]?.port, admin };
@@ -198,4 +210,22 @@ async function startServerMaterial(
   } catch (caught) {
     throw within("the control plane's own certificate", caught);
   }
+}
+
+/** Below the folders: what an operator puts beside the program goes before what the cluster holds. */
+const kubernetesPrecedence = -1;
+
+async function followKubernetes(
+  { access, env }: NonNullable<ControlConfig["kubernetes"]>,
+  { cluster, deps, store }: { readonly cluster: string; readonly deps: ControlDeps; readonly store: ResourceStore },
+  scope: Scope,
+): Promise<KubernetesSource> {
+  const { clock, random } = deps;
+  const log = deps.log.child({ part: "kubernetes" });
+  const client = createKubeClient({ access, clock, env, userAgent: "isthmus-controlplane" }, scope);
+  log.info({ server: access.server }, "reading the cluster");
+  return await startKubernetesSource(
+    { client, cluster, kinds: meshKinds, store, clock, random, log, precedence: kubernetesPrecedence },
+    scope,
+  );
 }

@@ -1,6 +1,6 @@
 import type { Receipts } from "../ads/index.ts";
 import type { Finding } from "../model/index.ts";
-import type { Problem } from "../sources/index.ts";
+import type { KubernetesSource, Problem } from "../sources/index.ts";
 import { formatOrigin, type Origin } from "../values/index.ts";
 
 /** Something wrong, at its object: what to show beside a resource, whoever found it. */
@@ -16,6 +16,7 @@ export interface StatusLine {
 /** All that is wrong now: files that do not read, objects that do not fit together, configuration that a proxy refused. */
 export function problemsOf(parts: {
   readonly problems: readonly Problem[];
+  readonly behind?: ReturnType<KubernetesSource["behind"]>;
   readonly findings: readonly Finding[];
   readonly receipts: Receipts;
 }): readonly StatusLine[] {
@@ -36,7 +37,15 @@ export function problemsOf(parts: {
       origin,
     }),
   );
-  return [...read, ...found, ...refusals(parts.receipts)];
+  const late = (parts.behind ?? []).map(
+    ({ kind, since, failure }): StatusLine => ({
+      severity: "warning",
+      code: failure.code,
+      where: kind,
+      message: `cannot be read since ${new Date(since).toISOString()}, what was read before stays in force: ${failure.message}`,
+    }),
+  );
+  return [...read, ...late, ...found, ...refusals(parts.receipts)];
 }
 
 /** What proxies would not take, beside the objects that it was made from; said once however many proxies refuse it. */

@@ -6,7 +6,7 @@ export { cached } from "./cached.ts";
 export { targetsOf } from "./check-routes.ts";
 export { type Finding, type FindingCode, findingCodes } from "./finding.ts";
 export { type GatewayServer, serversOf } from "./gateways.ts";
-export type { MeshInput } from "./input.ts";
+export { type MeshInput, meshKinds } from "./input.ts";
 export { hostnameOfService, tlsModeLabel } from "./kube-services.ts";
 export { defaultMeshSettings, type Mesh, type MeshSettings, type Workload } from "./mesh.ts";
 export { type NamedPort, type NameRecord, namesChanged, namesFor, namesOf } from "./names.ts";

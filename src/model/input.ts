@@ -1,20 +1,23 @@
 import type { Kind, ResourceOf } from "../resources/index.ts";
 
+/** The kinds of which a mesh is made. */
+export const meshKinds = [
+  "Service",
+  "EndpointSlice",
+  "Pod",
+  "Node",
+  "ServiceEntry",
+  "WorkloadEntry",
+  "Gateway",
+  "VirtualService",
+  "DestinationRule",
+] as const satisfies readonly Kind[];
+type MeshKind = (typeof meshKinds)[number];
+
 /** Resources by kind, as the store holds them: an object that did not change is the same object. */
 export type MeshInput = {
   readonly [K in Kind as K extends MeshKind ? K : never]: ReadonlyMap<string, ResourceOf<K>>;
 };
-type MeshKind =
-  | "Service"
-  | "EndpointSlice"
-  | "Pod"
-  | "Node"
-  | "ServiceEntry"
-  | "WorkloadEntry"
-  | "Gateway"
-  | "VirtualService"
-  | "DestinationRule";
-
 export const emptyInput: MeshInput = Object.freeze({
   Service: new Map(),
   EndpointSlice: new Map(),

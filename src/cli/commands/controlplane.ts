@@ -1,6 +1,9 @@
+import { homedir } from "node:os";
+import { join } from "node:path";
 import { Command, Option } from "commander";
 import { createLogger, Failure, type LogLevel, logLevels, Metrics, type Scope, systemClock } from "../../base/index.ts";
 import { type ControlConfig, startControlPlane } from "../../control/index.ts";
+import { type KubeAccess, loadAccess } from "../../kube/index.ts";
 import { defaultMeshSettings } from "../../model/index.ts";
 import { type Ip, parseHostname, parseIp } from "../../values/index.ts";
 import { parseDuration } from "../duration.ts";
@@ -9,7 +12,10 @@ import { runUntilSignalled } from "../service.ts";
 
 interface Flags {
   readonly cluster: string;
-  readonly config: string[];
+  readonly config?: string[];
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly inCluster: boolean;
   readonly cacerts: string;
   readonly listen: string;
   readonly plaintext: string;
@@ -32,7 +38,10 @@ export function controlplaneCommand(): Command {
   return new Command("controlplane")
     .description("serve discovery (xDS), certificates and names for one cluster")
     .requiredOption("--cluster <name>", "name of this cluster")
-    .requiredOption("--config <dir...>", "folders of manifests, watched; of an object in several the last one counts")
+    .option("--config <dir...>", "folders of manifests, watched; of an object in several the last one counts")
+    .option("--kubeconfig <file>", "read this API server's objects as well; $KUBECONFIG where only --context is given")
+    .option("--context <name>", "of the kubeconfig; its current one unless given")
+    .option("--in-cluster", "read the API server of the cluster in which this runs", false)
     .requiredOption("--cacerts <dir>", "folder of ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem")
     .requiredOption("--listen <ip[:port]>", "discovery and certificates over TLS; port 15012 unless given")
     .option("--plaintext <port>", "discovery without TLS on 127.0.0.1, or off", "15010")
@@ -52,12 +61,12 @@ export function controlplaneCommand(): Command {
     .option("--demo", "take certificates that a demo made, which are known to whoever saw it", false)
     .option("--drain <duration>", "how long running calls may take when stopping", "5s")
     .addOption(new Option("--log-level <level>").choices(logLevels).default("info"))
-    .action((flags: Flags) => {
+    .action(async (flags: Flags) => {
       const log = createLogger({ level: flags.logLevel, name: "controlplane" });
       const metrics = new Metrics();
       metrics.collectProcess();
-      const config = configFrom(flags);
-      return runUntilSignalled({ log, drainMs: parseDuration(flags.drain, "--drain") }, async (scope: Scope) => {
+      const config = await configFrom(flags);
+      return await runUntilSignalled({ log, drainMs: parseDuration(flags.drain, "--drain") }, async (scope: Scope) => {
         await startControlPlane(config, { clock: systemClock, random: Math.random, log, metrics }, scope);
       });
     });
@@ -65,7 +74,7 @@ export function controlplaneCommand(): Command {
 
 const loopback = parseIp("127.0.0.1") as Ip;
 
-function configFrom(flags: Flags): ControlConfig {
+async function configFrom(flags: Flags): Promise<ControlConfig> {
   if (!/^[A-Za-z0-9]([-A-Za-z0-9._]{0,56}[A-Za-z0-9])?$/.test(flags.cluster)) {
     throw new Failure("usage/name", `--cluster: "${flags.cluster}" cannot be a cluster's name`, {
       hint: "letters, digits, dash and dot, at most 58",
@@ -75,6 +84,12 @@ function configFrom(flags: Flags): ControlConfig {
     throw new Failure("usage/name", `--cluster-domain: "${flags.clusterDomain}" is no DNS name`);
   }
   identityOf({ trustDomain: flags.trustDomain, namespace: flags.systemNamespace, serviceAccount: "isthmus" });
+  const access = await accessFrom(flags);
+  if (!access && !flags.config) {
+    throw new Failure("usage/source", "there is nothing to read", {
+      hint: "name a folder with --config, an API server with --kubeconfig or --context, or say --in-cluster",
+    });
+  }
   const secure = socketAddress(flags.listen, 15012, "--listen");
   return {
     mesh: {
@@ -85,7 +100,8 @@ function configFrom(flags: Flags): ControlConfig {
       clusterDomain: flags.clusterDomain,
       outboundPolicy: flags.outboundPolicy,
     },
-    configDirs: flags.config,
+    configDirs: flags.config ?? [],
+    kubernetes: access && { access, env: process.env },
     cacertsDir: flags.cacerts,
     demo: flags.demo,
     secure,
@@ -102,4 +118,21 @@ function configFrom(flags: Flags): ControlConfig {
     workloadCertTtlMs: flags.workloadCertTtl ? parseDuration(flags.workloadCertTtl, "--workload-cert-ttl") : undefined,
     addresses: [loopback],
   };
+}
+
+async function accessFrom(flags: Flags): Promise<KubeAccess | undefined> {
+  const { env } = process;
+  const asked = flags.kubeconfig !== undefined || flags.context !== undefined;
+  if (flags.inCluster) {
+    if (asked) throw new Failure("usage/source", "--in-cluster is one place, --kubeconfig and --context are another");
+    const { KUBERNETES_SERVICE_HOST: host = "", KUBERNETES_SERVICE_PORT: port = "" } = env;
+    return await loadAccess({ kind: "in-cluster", host, port });
+  }
+  if (!asked) return undefined;
+  const files = flags.kubeconfig ?? env["KUBECONFIG"] ?? join(homedir(), ".kube/config");
+  return await loadAccess({
+    kind: "kubeconfig",
+    files,
+    ...(flags.context === undefined ? {} : { context: flags.context }),
+  });
 }

@@ -63,6 +63,7 @@ export function configOf(at: Folders, changes: Partial<ControlConfig> = {}): Con
   return {
     mesh: { ...defaultMeshSettings, cluster: "cluster1" },
     configDirs: [at.config],
+    kubernetes: undefined,
     cacertsDir: at.cacerts,
     demo: false,
     secure: free,

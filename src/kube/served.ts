@@ -1,0 +1,40 @@
+import { Failure } from "../base/index.ts";
+import type { KubeClient } from "./client.ts";
+
+/** The version of a custom resource to ask for; undefined when the cluster does not have the resource. */
+export type Served = { readonly version: string } | undefined;
+
+/**
+ * Asks the definition itself which versions it serves: that is the truth of etcd, while a 404 may be an API server that
+ * has not finished starting. Of `versions`, wanted most first. Throws as the client does.
+ */
+export async function servedVersion(
+  client: KubeClient,
+  {
+    group,
+    plural,
+    versions,
+  }: { readonly group: string; readonly plural: string; readonly versions: readonly string[] },
+  signal?: AbortSignal,
+): Promise<Served> {
+  const path = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${plural}.${group}`;
+  let definition: Definition;
+  try {
+    definition = await client.json<Definition>({ path, ...(signal ? { signal } : {}) });
+  } catch (caught) {
+    if (caught instanceof Failure && caught.code === "kube/not-found") return undefined;
+    throw caught;
+  }
+  const served = (definition.spec?.versions ?? []).filter((version) => version.served).map(({ name }) => name);
+  const version = versions.find((name) => served.includes(name));
+  if (version !== undefined) return { version };
+  throw new Failure(
+    "kube/version",
+    `${plural}.${group} is served in ${served.join(", ") || "no version"}; read are ${versions.join(", ")}`,
+    { hint: "its definition is newer or older than this program" },
+  );
+}
+
+interface Definition {
+  readonly spec?: { readonly versions?: ReadonlyArray<{ readonly name: string; readonly served: boolean }> };
+}
