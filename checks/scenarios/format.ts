@@ -6,7 +6,9 @@ import { dataPlanes } from "../../src/lab/index.ts";
  * `scenarios/` holds one scenario. The same file runs with every data plane.
  *
  * Every scenario runs in a lab with the cast of `scenarios/cast/` and the clusters' gateways. What it applies is taken
- * away after it. Names like `${CLUSTER2_GW_ADDR}` stand for the lab's addresses.
+ * away after it. Names like `${CLUSTER2_GW_ADDR}` stand for the lab's addresses, `${CERT:name}`, `${KEY:name}` and
+ * `${CA:name}` for base64 of a PEM of `scenarios/certificates.ts`. An object without a namespace belongs to `foo` in
+ * cluster1 and to `bar` in cluster2.
  */
 
 /** `cluster1/sleep` is a workload; `cluster1/bar/sleep` names its namespace as well, where there are two of the name. */
@@ -46,13 +48,29 @@ const request = {
   /** Sends the text, reads until the text is answered or the end. */
   tcp: z.strictObject({ to: z.string(), send: z.string(), tls: tls.optional() }).optional(),
   grpc: z
-    .strictObject({ to: z.string(), method: z.enum(["unary", "stream"]).default("unary"), message: z.string() })
+    .strictObject({
+      to: z.string(),
+      /** `stream`: three messages, each sent after the answer to the one before. */
+      method: z.enum(["unary", "stream"]).default("unary"),
+      message: z.string(),
+      headers: z.record(z.string(), z.string()).default({}),
+      /** What the echo is asked to do: `status=503`. */
+      query: z.string().optional(),
+    })
     .optional(),
   websocket: z
-    .strictObject({ url: z.string(), headers: z.record(z.string(), z.string()).default({}), send: z.string() })
+    .strictObject({
+      url: z.string().regex(/^ws:\/\//),
+      headers: z.record(z.string(), z.string()).default({}),
+      send: z.string(),
+    })
     .optional(),
   dns: z.strictObject({ name: z.string(), type: z.enum(["A", "AAAA"]).default("A") }).optional(),
 };
+
+const countedAt = z.strictObject({ at: place, is: z.number().int().nonnegative() });
+const ending = z.enum(["refused", "reset", "closed", "timeout", "tls", "dns", "unreachable"]);
+const flagAt = z.strictObject({ at: place, is: z.string() });
 
 const expectation = z.strictObject({
   status: z.union([z.number().int(), z.array(z.number().int())]).optional(),
@@ -98,22 +116,28 @@ const expectation = z.strictObject({
       count: z.number().int().positive(),
     })
     .optional(),
-  /** The response flag in the access log of the proxy `at`, by default the caller's own. `-` is none. */
-  flag: z.union([z.string(), z.strictObject({ at: place, is: z.string() })]).optional(),
+  /**
+   * The response flag in the access log of the proxy `at`, by default the caller's own. `-` is none, `/…/` a pattern.
+   * Of several calls, `-` must hold for all, another for one.
+   */
+  flag: z.union([z.string(), flagAt, z.array(flagAt)]).optional(),
   /** Gateways through which the call must have gone, and those through which it must not. */
   through: z.array(place).optional(),
   notThrough: z.array(place).optional(),
   /** How long the answer took, in milliseconds. Only with room to spare: for timeouts, delays and "at once". */
   took: z.strictObject({ atLeast: z.number().optional(), atMost: z.number().optional() }).optional(),
   /** No answer at all: how the connection ended. */
-  error: z.enum(["refused", "reset", "closed", "timeout", "tls", "dns"]).optional(),
+  error: z.union([ending, z.array(ending)]).optional(),
   /** Messages that came back over gRPC, a WebSocket or TCP. */
   messages: z.array(wanted).optional(),
   grpcStatus: z.number().int().optional(),
   /** Addresses that DNS gave. */
   addresses: z.array(z.string()).optional(),
-  /** How many requests of this call reached an application, all tries counted (its counter, by the call's own key). */
-  reached: z.number().int().nonnegative().optional(),
+  /**
+   * How many requests of this step reached an application, all calls and tries counted, copies of a mirror too; or how
+   * many reached that of one workload. HTTP, gRPC and WebSockets only.
+   */
+  reached: z.union([z.number().int().nonnegative(), countedAt, z.array(countedAt)]).optional(),
 });
 
 const call = z.strictObject({

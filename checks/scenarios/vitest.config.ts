@@ -1,0 +1,14 @@
+import { defineConfig } from "vitest/config";
+
+// One lab per data plane, one after the other: they share the machine's processors.
+export default defineConfig({
+  test: {
+    root: new URL("../..", import.meta.url).pathname,
+    include: ["checks/scenarios/run/*.test.ts"],
+    fileParallelism: false,
+    maxWorkers: 1,
+    testTimeout: 90_000,
+    hookTimeout: 200_000,
+    reporters: ["verbose", "./checks/tally.ts"],
+  },
+});
