@@ -12,6 +12,7 @@ const commands: ReadonlyArray<readonly [name: string, load: LoadCommand]> = [
   ["demo", async (done) => (await import("./commands/demo.ts")).demoCommand(done)],
   ["lab", async (done) => (await import("./commands/lab.ts")).labCommand(done)],
   ["validate", async (done) => (await import("./commands/validate.ts")).validateCommand(done)],
+  ["manifest", async () => (await import("./commands/manifest.ts")).manifestCommand()],
   ["ca", async () => (await import("./commands/ca.ts")).caCommand()],
   ["controlplane", async () => (await import("./commands/controlplane.ts")).controlplaneCommand()],
   ["proxy", async () => (await import("./commands/proxy.ts")).proxyCommand()],

@@ -1,6 +1,7 @@
 // What people write, read strictly: text to resources, or to everything that is wrong with it, each thing at its place.
 // Absent on purpose: files, watching, and whatever takes two objects to judge (the model does that).
 export { type Code, codes } from "./codes.ts";
+export { type CustomKind, customKinds, customResourceDefinition } from "./crd.ts";
 export { cutObjects } from "./cut.ts";
 export { type DecodeContext, type Decoded, decodeResource } from "./decode.ts";
 export { type Frozen, freeze } from "./frozen.ts";
@@ -43,4 +44,5 @@ export {
 } from "./resource.ts";
 export { type FileText, type Validation, validateFiles } from "./validate.ts";
 export { formatPath, formatViolation, type Violation } from "./violation.ts";
+export { writeManifest } from "./write.ts";
 export { documents, type Place, type YamlDocument, type YamlLimits, yamlLimits } from "./yaml.ts";
