@@ -16,7 +16,7 @@ import type { TargetPlace } from "./protocol.ts";
 import type { RunningPod } from "./runtime-objects.ts";
 import { RuntimeState } from "./runtime-state.ts";
 import type { ClusterStatus, LabTarget } from "./types.ts";
-import { egressClusterIp, gatewayHostname, gatewayNodePort } from "./variables.ts";
+import { egressClusterIp, egressHostnames, gatewayHostname, gatewayNodePort } from "./variables.ts";
 import type { Unready } from "./waiting.ts";
 import { type WantedPod, wantedPods } from "./workloads.ts";
 
@@ -73,12 +73,13 @@ export class Cluster {
     return this.parts.cluster.name;
   }
 
-  /** Gateways of all clusters, and the own egress gateway, whose cluster address is the same in each. */
+  /** Gateways of all clusters, and the own egress gateway, whose cluster address and names are the same in each. */
   #gatewaysSeen(): readonly LoopbackGateway[] {
     const { loopback: shared, index } = this.parts;
     if (!shared) return [];
     const port = shared.ports.get(gatewayPortName(index, "egress", 15443));
-    return [...shared.gateways, { known: [{ address: egressClusterIp, port: 15443 }], port }];
+    const known = [egressClusterIp, ...egressHostnames].map((address) => ({ address, port: 15443 }));
+    return [...shared.gateways, { known, port }];
   }
 
   /** Resolves when the control plane is ready to let proxies in. */

@@ -12,21 +12,8 @@ export function profileObjects(options: { readonly egressGateway: boolean }): re
     { apiVersion: "v1", kind: "Namespace", metadata: { name: "default" } },
     ...gateway(ingressName, "ingressgateway", "LoadBalancer", gatewayClusterIp),
     ...(options.egressGateway ? gateway(egressName, "egressgateway", "ClusterIP", egressClusterIp) : []),
-    {
-      apiVersion: "networking.istio.io/v1alpha3",
-      kind: "Gateway",
-      metadata: { name: "isthmus-multicluster-ingressgateway", namespace: systemNamespace },
-      spec: {
-        selector: { istio: "ingressgateway" },
-        servers: [
-          {
-            port: { number: 15443, name: "tls", protocol: "TLS" },
-            tls: { mode: "AUTO_PASSTHROUGH" },
-            hosts: ["*.global"],
-          },
-        ],
-      },
-    },
+    passthrough("ingressgateway"),
+    ...(options.egressGateway ? [passthrough("egressgateway")] : []),
     {
       apiVersion: "networking.istio.io/v1alpha3",
       kind: "DestinationRule",
@@ -34,6 +21,25 @@ export function profileObjects(options: { readonly egressGateway: boolean }): re
       spec: { host: "*.global", trafficPolicy: { tls: { mode: "ISTIO_MUTUAL" } } },
     },
   ];
+}
+
+/** What a gateway passes on unopened: at the ingress to services here, at the egress to other clusters' gateways. */
+function passthrough(role: string): object {
+  return {
+    apiVersion: "networking.istio.io/v1alpha3",
+    kind: "Gateway",
+    metadata: { name: `isthmus-multicluster-${role}`, namespace: systemNamespace },
+    spec: {
+      selector: { istio: role },
+      servers: [
+        {
+          port: { number: 15443, name: "tls", protocol: "TLS" },
+          tls: { mode: "AUTO_PASSTHROUGH" },
+          hosts: ["*.global"],
+        },
+      ],
+    },
+  };
 }
 
 function gateway(name: string, role: string, type: string, clusterIP: string): readonly object[] {

@@ -8,6 +8,11 @@ export const gatewayNodePort = 31443;
 /** Cluster addresses of the gateways' Services. The first 256 are the system's own. */
 export const gatewayClusterIp = "10.96.0.10";
 export const egressClusterIp = "10.96.0.11";
+/** The egress gateway's own name, and the one that it has in manifests that people bring along. */
+export const egressHostnames = [
+  "isthmus-egressgateway.isthmus-system.svc.cluster.local",
+  "istio-egressgateway.istio-system.svc.cluster.local",
+];
 
 /** The name under which other clusters find a gateway by DNS. `.test` is nobody's (RFC 6761 §6.2). */
 export function gatewayHostname(cluster: string): string {

@@ -1,3 +1,4 @@
+import { egressAnnotation } from "../resources/index.ts";
 import { covers, selects } from "../values/index.ts";
 import { cached } from "./cached.ts";
 import { type Finding, finding } from "./finding.ts";
@@ -11,6 +12,19 @@ type Facts = Pick<Mesh, "rules" | "settings">;
 export function checkService(service: Service): readonly Finding[] {
   const origin = service.origins[0]!;
   if (service.registry !== "entry" || service.resolution === "passthrough") return [];
+  const { egress } = service;
+  if (egress?.problem && service.endpoints.every((one) => one.egress || one.network !== ""))
+    return [
+      finding("mesh/egress-gateway-away", {
+        severity: "error",
+        origin,
+        message: `calls to "${service.hostname}" leave by egress gateway "${egress.gateway}", ${problems[egress.problem]}, so every one of them fails`,
+        hint:
+          egress.problem === "not-ready"
+            ? "start its pods; nothing goes around it meanwhile"
+            : `install it, or ${egress.by === "annotation" ? `name another in annotation ${egressAnnotation}` : "take it out of the endpoints"}`,
+      }),
+    ];
   if (service.endpoints.length === 0)
     return [
       finding("mesh/no-endpoints", {
@@ -26,11 +40,17 @@ export function checkService(service: Service): readonly Finding[] {
       finding("mesh/view-hides-endpoints", {
         origin,
         message: `every endpoint of "${service.hostname}" is on network "${service.endpoints[0]!.network}", which sidecars do not see`,
-        hint: "add an endpoint without network, such as the egress gateway, or leave the network out",
+        hint: `write annotation ${egressAnnotation}: "true", add the egress gateway as an endpoint without network, or leave the network out`,
       }),
     ];
   return [];
 }
+
+const problems = {
+  "no-service": "of which there is no Service",
+  "no-port": "whose Service has no port 15443",
+  "not-ready": "of which no pod is ready",
+} as const;
 
 const checkedRules = new WeakMap<MergedRule, WeakMap<Service, readonly Finding[]>>();
 

@@ -8,11 +8,13 @@ import {
   type Labels,
   nowhere,
   parseSpiffeId,
+  type SortedMap,
   type SpiffeId,
   virtualAddressProblem,
 } from "../values/index.ts";
 import type { Aged } from "./age.ts";
 import { cached } from "./cached.ts";
+import { behindEgress, type Leaving } from "./egress.ts";
 import { tlsModeLabel } from "./kube-services.ts";
 import type { MeshSettings, Workload } from "./mesh.ts";
 import {
@@ -79,10 +81,13 @@ export function buildEntryService(
     readonly addresses: readonly Ip[];
     readonly ranges: readonly Cidr[];
     readonly selected: readonly Selected[];
+    /** The egress gateway that it has to do with, and the cluster's own services by `namespace/name`. */
+    readonly leaving: Leaving | undefined;
+    readonly services: SortedMap<string, Service>;
     readonly settings: MeshSettings;
   },
 ): Service {
-  const { host, addresses, ranges, selected, settings } = parts;
+  const { host, addresses, ranges, selected, leaving, services, settings } = parts;
   const { spec, metadata } = entry;
   const ports = spec.ports.map(
     (port): ServicePort =>
@@ -113,6 +118,7 @@ export function buildEntryService(
             : labels[tlsModeLabel] === "istio",
         workload,
         hostname: "",
+        egress: false,
       }),
     );
   };
@@ -137,6 +143,7 @@ export function buildEntryService(
           mutualTls: one.workload.labels[tlsModeLabel] === "istio",
           workload: one.key,
           hostname: "",
+          egress: false,
         }),
       );
     }
@@ -156,8 +163,12 @@ export function buildEntryService(
         mutualTls: false,
         workload: "",
         hostname: "",
+        egress: false,
       }),
     );
+  const answering = leaving
+    ? behindEgress(endpoints, { leaving, ports, services, settings })
+    : { endpoints, egress: undefined };
   return Object.freeze({
     hostname: host,
     registry: "entry",
@@ -171,7 +182,8 @@ export function buildEntryService(
     headless: false,
     alias: undefined,
     ports: Object.freeze(ports),
-    endpoints: Object.freeze(endpoints),
+    endpoints: Object.freeze(answering.endpoints),
+    egress: answering.egress,
     subjectAltNames: spec.subjectAltNames,
     selector: spec.workloadSelector?.labels,
     visibility: visibilityOf(spec.exportTo, metadata.namespace),

@@ -1,17 +1,20 @@
-import type { ServiceEntry, WorkloadEntry } from "../resources/index.ts";
+import { egressAnnotation, type Namespace, type ServiceEntry, type WorkloadEntry } from "../resources/index.ts";
 import { type Change, type Hostname, type Ip, type Labels, SortedMap, selects } from "../values/index.ts";
 import { compareText } from "./age.ts";
 import type { AutomaticStage } from "./automatic.ts";
 import { type ClaimStage, holds } from "./claims.ts";
+import { type Leaving, leavingOf } from "./egress.ts";
 import { addressesOf, buildEntryService, nameOfEntry, type Selected, wantsAddress } from "./entries.ts";
 import { renamed } from "./kube-stage.ts";
 import type { MeshSettings, Workload } from "./mesh.ts";
+import { noLists, regrouped } from "./regrouped.ts";
 import type { Service } from "./service.ts";
 
 /** What one entry was made into, and all that it was made from. */
 export interface EntryRecord {
   readonly inputs: readonly unknown[];
   readonly services: readonly Service[];
+  readonly leaving: Leaving | undefined;
 }
 
 /** Entries and the services that they declare. Keys are `namespace/name`. */
@@ -20,14 +23,19 @@ export interface EntryStage {
   /** Those of them that select workloads. */
   readonly selecting: SortedMap<string, ServiceEntry>;
   readonly workloadEntries: SortedMap<string, WorkloadEntry>;
+  readonly namespaces: SortedMap<string, Namespace>;
   readonly records: SortedMap<string, EntryRecord>;
+  /** By the Service of an egress gateway, the entries that have to do with it. */
+  readonly leaving: SortedMap<string, readonly string[]>;
 }
 
 export const noEntries: EntryStage = {
   entries: SortedMap.empty(),
   selecting: SortedMap.empty(),
   workloadEntries: SortedMap.empty(),
+  namespaces: SortedMap.empty(),
   records: SortedMap.empty(),
+  leaving: noLists(),
 };
 
 /** Makes anew what the entries that the news may be about declare; what comes out the same stays the same object. */
@@ -40,14 +48,18 @@ export function nextEntries(
       readonly workloads: ReadonlyArray<Change<string, Workload>>;
       readonly addresses: ReadonlySet<Ip>;
       readonly automatic: ReadonlyArray<Change<Hostname, Ip>>;
+      readonly namespaces: ReadonlyArray<Change<string, Namespace>>;
+      readonly services: ReadonlyArray<Change<string, Service>>;
     };
+    /** The cluster's own, by `namespace/name`. */
+    readonly services: SortedMap<string, Service>;
     readonly workloads: SortedMap<string, Workload>;
     readonly claims: ClaimStage;
     readonly automatic: AutomaticStage;
     readonly settings: MeshSettings;
   },
 ): EntryStage {
-  const { news, workloads, claims, automatic, settings } = options;
+  const { news, services, workloads, claims, automatic, settings } = options;
   const entries = renamed(before.entries, news.entries, nameOfEntry);
   const workloadEntries = renamed(
     before.workloadEntries,
@@ -67,6 +79,12 @@ export function nextEntries(
   for (const { key: host } of news.automatic)
     for (const entry of automatic.wanting.get(host) ?? []) stale.add(nameOfEntry(entry));
   if (news.workloads.length > 0 || news.workloadEntries.length > 0) for (const key of selecting.keys()) stale.add(key);
+  const namespaces = renamed(before.namespaces, news.namespaces, ({ metadata }) => metadata.name);
+  for (const name of asksAnew(news.namespaces)) {
+    const all = name === settings.systemNamespace;
+    for (const [key] of all ? entries : entries.startingWith(`${name}/`)) stale.add(key);
+  }
+  for (const { key } of news.services) for (const entry of before.leaving.get(key) ?? []) stale.add(entry);
   const records = before.records.with(
     [...stale].map((key) => {
       const entry = entries.get(key);
@@ -78,12 +96,28 @@ export function nextEntries(
             known: before.records.get(key),
             claims,
             automatic: automatic.given,
+            leaving: leavingOf(entry, { namespaces, settings }),
+            services,
             settings,
           }),
       ];
     }),
   );
-  return { entries, selecting, workloadEntries, records };
+  const gatewaysOf = (all: EntryStage["records"], key: string) =>
+    (all.get(key)?.leaving?.watched ?? []).map((gateway) => [gateway, key] as const);
+  const { lists: leaving } = regrouped(before.leaving, {
+    left: [...stale].flatMap((key) => gatewaysOf(before.records, key)),
+    joined: [...stale].flatMap((key) => gatewaysOf(records, key)),
+  });
+  return { entries, selecting, workloadEntries, namespaces, records, leaving };
+}
+
+/** Namespaces that say something else of egress gateways than before. */
+function asksAnew(changes: ReadonlyArray<Change<string, Namespace>>): readonly string[] {
+  const text = (one: Namespace | undefined) => one?.metadata.annotations[egressAnnotation];
+  return changes
+    .filter(({ before, after }) => text(before) !== text(after))
+    .map(({ before, after }) => (after ?? before)!.metadata.name);
 }
 
 function recordOf(
@@ -93,20 +127,28 @@ function recordOf(
     readonly known: EntryRecord | undefined;
     readonly claims: ClaimStage;
     readonly automatic: SortedMap<Hostname, Ip>;
+    readonly leaving: Leaving | undefined;
+    readonly services: SortedMap<string, Service>;
     readonly settings: MeshSettings;
   },
 ): EntryRecord {
-  const { selected, known, claims, automatic, settings } = parts;
+  const { selected, known, claims, automatic, leaving, services: declared, settings } = parts;
   const { single, ranges } = addressesOf(entry);
   const own = single.filter((ip) => holds(claims.owner.get(ip), entry));
   const given = entry.spec.hosts.map((host) => (wantsAddress(entry, host) ? automatic.get(host) : undefined));
-  const inputs = [entry, ...own, ...given, ...selected.map((one) => (one.kind === "entry" ? one.entry : one.workload))];
+  const inputs = [
+    entry,
+    ...own,
+    ...given,
+    ...selected.map((one) => (one.kind === "entry" ? one.entry : one.workload)),
+    ...(leaving ? [leaving.by, leaving.gateway, ...leaving.watched.map((gateway) => declared.get(gateway))] : []),
+  ];
   if (known && equalLists(known.inputs, inputs)) return known;
   const services = entry.spec.hosts.map((host, at) => {
     const ip = given[at];
-    return buildEntryService(entry, { host, addresses: ip ? [ip] : own, ranges, selected, settings });
+    return buildEntryService(entry, { host, addresses: ip ? [ip] : own, ranges, selected, leaving, services: declared, settings });
   });
-  return { inputs, services };
+  return { inputs, services, leaving };
 }
 
 /** Whether two lists hold the very same things. */

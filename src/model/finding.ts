@@ -17,6 +17,7 @@ export const findingCodes = {
   "mesh/host-conflict": "two objects declare one host; the older wins",
   "mesh/no-endpoints": "a service has no endpoint that could answer",
   "mesh/view-hides-endpoints": "every endpoint is on another network, which ordinary proxies do not see",
+  "mesh/egress-gateway-away": "calls leave by an egress gateway that is not there, so they fail",
   "mesh/port-name-unknown": "an endpoint maps a port name that the entry does not have",
   "mesh/mtls-off": "a rule turns mutual TLS off for a host of another cluster",
   "mesh/subset-unknown": "a route names a subset that no rule defines",

@@ -11,8 +11,9 @@ export { hostnameOfService, tlsModeLabel } from "./kube-services.ts";
 export { defaultMeshSettings, type Mesh, type MeshSettings, type Workload } from "./mesh.ts";
 export { type NamedPort, type NameRecord, namesChanged, namesFor, namesOf } from "./names.ts";
 export { resolveHost } from "./resolve-host.ts";
-export { changedRuleHosts, type MergedRule, type RuleBook, ruleFor, type Subset } from "./rules.ts";
+export { changedRuleHosts, type MergedRule, type RuleBook, ruleFor, rulesAbout, type Subset } from "./rules.ts";
 export {
+  type Egress,
   type Endpoint,
   isGlobal,
   namespaceOfGlobal,

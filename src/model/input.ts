@@ -2,6 +2,7 @@ import type { Kind, ResourceOf } from "../resources/index.ts";
 
 /** The kinds of which a mesh is made. */
 export const meshKinds = [
+  "Namespace",
   "Service",
   "EndpointSlice",
   "Pod",
@@ -19,6 +20,7 @@ export type MeshInput = {
   readonly [K in Kind as K extends MeshKind ? K : never]: ReadonlyMap<string, ResourceOf<K>>;
 };
 export const emptyInput: MeshInput = Object.freeze({
+  Namespace: new Map(),
   Service: new Map(),
   EndpointSlice: new Map(),
   Pod: new Map(),

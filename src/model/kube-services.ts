@@ -99,6 +99,7 @@ export function buildKubeService(parts: KubeServiceParts, settings: MeshSettings
     alias,
     ports: Object.freeze(ports),
     endpoints: Object.freeze(alias ? aliasEndpoints(alias, ports) : endpointsOf(parts, settings)),
+    egress: undefined,
     subjectAltNames: Object.freeze([]),
     selector: Object.keys(spec.selector).length > 0 ? spec.selector : undefined,
     visibility: exportTo
@@ -125,6 +126,7 @@ function aliasEndpoints(alias: Hostname, ports: readonly ServicePort[]): Endpoin
       mutualTls: false,
       workload: "",
       hostname: "",
+      egress: false,
     }),
   ];
 }
@@ -175,6 +177,7 @@ function endpointsOf({ service, slices, workload, machine }: KubeServiceParts, s
             mutualTls: behind?.labels[tlsModeLabel] === "istio",
             workload: pod,
             hostname: one.hostname ?? "",
+            egress: false,
           }),
         );
       }

@@ -179,6 +179,17 @@ export function ruleFor(
   return rule ?? undefined;
 }
 
+/** The rules about a service that clients of any namespace may follow, one a namespace, in order of namespace. */
+export function rulesAbout(book: RuleBook, service: Service): readonly MergedRule[] {
+  const about: MergedRule[] = [];
+  for (const namespace of [...book.byNamespace.keys()].sort()) {
+    const { exact, wildcards } = book.byNamespace.get(namespace)!;
+    const rule = exact.get(service.hostname) ?? wildcards.find((one) => covers(one.host, service.hostname));
+    if (rule) about.push(rule);
+  }
+  return about;
+}
+
 const found = new WeakMap<RuleBook, Map<string, WeakMap<Service, MergedRule | null>>>();
 
 function findRule(

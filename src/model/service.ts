@@ -28,6 +28,18 @@ export interface Endpoint {
   readonly workload: string;
   /** The name that a headless Service gives this endpoint, or empty. */
   readonly hostname: string;
+  /** Whether it is an egress gateway, which stands for the endpoints of a network that only it sees. */
+  readonly egress: boolean;
+}
+
+/** By which egress gateway of this cluster calls leave. */
+export interface Egress {
+  /** `namespace/name` of its Service. */
+  readonly gateway: string;
+  /** Whether the gateway stands among the endpoints that people wrote, or was put there because an annotation asks for it. */
+  readonly by: "endpoint" | "annotation";
+  /** Why nothing can leave there; undefined when something can. */
+  readonly problem: "no-service" | "no-port" | "not-ready" | undefined;
 }
 
 /** How a caller finds the endpoints: told by us, by asking DNS, or by where its connection was going anyway. */
@@ -57,6 +69,8 @@ export interface Service {
   readonly alias: Hostname | undefined;
   readonly ports: readonly ServicePort[];
   readonly endpoints: readonly Endpoint[];
+  /** The egress gateway between callers and endpoints; undefined where calls go straight. */
+  readonly egress: Egress | undefined;
   /** Identities that the author wants the server to have; empty: the mesh's own rule. */
   readonly subjectAltNames: readonly string[];
   /** Labels of the workloads behind it; undefined when endpoints are listed by hand. */

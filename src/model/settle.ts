@@ -1,5 +1,6 @@
 import { byAge, compareText } from "./age.ts";
 import { cached } from "./cached.ts";
+import { hiddenFromSidecars } from "./egress.ts";
 import { equalLists } from "./entry-stage.ts";
 import type { Endpoint, Service, ServicePort } from "./service.ts";
 
@@ -48,12 +49,16 @@ function unite(list: readonly Service[]): Service {
     for (const port of service.ports) if (!ports.has(port.number)) ports.set(port.number, port);
     endpoints.push(...service.endpoints);
   }
+  // What one entry keeps behind an egress gateway no other makes a way around.
+  const egress = list.find((one) => one.egress?.by === "annotation")?.egress ?? list.find((one) => one.egress)?.egress;
+  const reached = egress?.by === "annotation" ? endpoints.map(hiddenFromSidecars) : endpoints;
   const union: Service = Object.freeze({
     ...oldest,
     addresses: Object.freeze([...new Set(list.flatMap((one) => one.addresses))]),
     ranges: Object.freeze(list.flatMap((one) => one.ranges)),
     ports: Object.freeze([...ports.values()]),
-    endpoints: Object.freeze(endpoints),
+    endpoints: Object.freeze(reached),
+    egress,
     subjectAltNames: Object.freeze([...new Set(list.flatMap((one) => one.subjectAltNames))]),
     origins: Object.freeze(list.flatMap((one) => one.origins)),
   });

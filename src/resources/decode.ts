@@ -93,6 +93,7 @@ export function decodeResource(object: unknown, context: DecodeContext): Decoded
     },
   }) as unknown as Resource;
   row.advise?.(resource, (path, code, message) => note(path, code, message));
+  if (violations.some(({ severity }) => severity === "error")) return wrong(key);
   return { outcome: "good", key: key!, resource, violations };
 }
 

@@ -4,6 +4,7 @@ export { type Code, codes } from "./codes.ts";
 export { type CustomKind, customKinds, customResourceDefinition } from "./crd.ts";
 export { cutObjects } from "./cut.ts";
 export { type DecodeContext, type Decoded, decodeResource } from "./decode.ts";
+export { type EgressWish, egressAnnotation, egressWish } from "./egress.ts";
 export { type Frozen, freeze } from "./frozen.ts";
 export type { GatewayHost } from "./istio/gateway.ts";
 export type { RouteHost } from "./istio/virtual-service.ts";

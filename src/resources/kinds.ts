@@ -1,10 +1,12 @@
 import type { z } from "zod";
+import { adviseEgress, adviseEntryEgress } from "./egress.ts";
 import { destinationRule } from "./istio/destination-rule.ts";
 import { adviseGateway, gateway } from "./istio/gateway.ts";
 import { serviceEntry } from "./istio/service-entry.ts";
 import { virtualService } from "./istio/virtual-service.ts";
 import { workloadEntry } from "./istio/workload-entry.ts";
 import { deployment, endpointSlice, namespace, node, pod, service, serviceAccount } from "./kube/core.ts";
+import type { Labels } from "../values/index.ts";
 import type { Report } from "./schema.ts";
 
 /** What is known of a kind. The schema is of the object without `apiVersion`, `kind` and `metadata`. */
@@ -20,13 +22,13 @@ export interface KindRow {
   /** Whether a field that the schema does not name is an error. For Kubernetes' own kinds we read only what we use. */
   readonly unknownFields: "refused" | "ignored";
   readonly schema: z.ZodObject;
-  /** What is unwise about a good object, seen from all of it. Codes are warnings. */
+  /** What is unwise or wrong about an object whose fields are good, seen from all of it. */
   readonly advise?: (object: AdvisedObject, report: Report) => void;
 }
 
 /** A good object as `advise` gets it: the row itself knows what its spec is. */
 export interface AdvisedObject {
-  readonly metadata: { readonly name: string; readonly namespace: string };
+  readonly metadata: { readonly name: string; readonly namespace: string; readonly annotations: Labels };
   readonly spec?: unknown;
 }
 
@@ -41,14 +43,14 @@ const core = { group: "", versions: ["v1"], scope: "namespaced", name: "subdomai
 
 /** Every kind that is read. A new kind is a row. */
 export const kinds = {
-  Namespace: { ...core, plural: "namespaces", scope: "cluster", name: "label", schema: namespace },
+  Namespace: { ...core, plural: "namespaces", scope: "cluster", name: "label", schema: namespace, advise: adviseEgress },
   Node: { ...core, plural: "nodes", scope: "cluster", schema: node },
   ServiceAccount: { ...core, plural: "serviceaccounts", schema: serviceAccount },
   Service: { ...core, plural: "services", name: "label", schema: service },
   Pod: { ...core, plural: "pods", schema: pod },
   EndpointSlice: { ...core, group: "discovery.k8s.io", plural: "endpointslices", schema: endpointSlice },
   Deployment: { ...core, group: "apps", plural: "deployments", schema: deployment },
-  ServiceEntry: { ...istio, plural: "serviceentries", schema: serviceEntry },
+  ServiceEntry: { ...istio, plural: "serviceentries", schema: serviceEntry, advise: adviseEntryEgress },
   WorkloadEntry: { ...istio, plural: "workloadentries", schema: workloadEntry },
   Gateway: { ...istio, plural: "gateways", schema: gateway, advise: adviseGateway },
   VirtualService: { ...istio, plural: "virtualservices", schema: virtualService },

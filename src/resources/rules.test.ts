@@ -533,6 +533,7 @@ test("Kubernetes' own kinds are read as far as they are used", () => {
 });
 
 test("every rule of an object is in a row above", () => {
-  const ruleCodes = (Object.keys(codes) as Code[]).filter((code) => /^ISM0[4-8]/.test(code));
+  // What annotations say has rows of its own, in egress.test.ts.
+  const ruleCodes = (Object.keys(codes) as Code[]).filter((code) => /^ISM0[4-8]/.test(code) && !/^ISM043/.test(code));
   expect(ruleCodes.filter((code) => !seen.has(code))).toEqual([]);
 });

@@ -19,7 +19,7 @@ import { type Client, ejects } from "./client.ts";
 import { balancing, pools, protocolOptions } from "./cluster-policy.ts";
 import { protection } from "./cluster-tls.ts";
 import { versioned } from "./encode.ts";
-import { endpointsFor, type Layout, loadAssignment } from "./endpoints.ts";
+import { answering, endpointsFor, type Layout, loadAssignment } from "./endpoints.ts";
 import { type PortPolicy, policyFor } from "./policy.ts";
 import { type Fields, fromAds, milliseconds } from "./typed.ts";
 
@@ -121,7 +121,15 @@ function makeCluster(parts: ClusterParts): MadeCluster {
     ...(form === "passed-on" ? {} : { typedExtensionProtocolOptions: protocolOptions(port, policy) }),
     ...(form === "passed-on"
       ? {}
-      : protection({ service, port, subset, settings, policy, endpoints, discovery: found })),
+      : protection({
+          service,
+          port,
+          subset,
+          settings,
+          policy,
+          endpoints: answering(service, { port, subset, networks: client.networks }),
+          discovery: found,
+        })),
   };
   return {
     cluster: versioned(ClusterSchema, { name, message, origins }),
@@ -135,6 +143,8 @@ function makeCluster(parts: ClusterParts): MadeCluster {
 function discovery({ service, port, client }: ClusterParts, policy: PortPolicy): Cluster_DiscoveryType {
   if (policy.loadBalancer?.simple === "PASSTHROUGH" && client.role === "sidecar")
     return Cluster_DiscoveryType.ORIGINAL_DST;
+  // The gateway's pods are told by address, however those behind it are found.
+  if (service.egress?.by === "annotation" && client.networks.has("")) return Cluster_DiscoveryType.EDS;
   switch (service.resolution) {
     case "told":
       return Cluster_DiscoveryType.EDS;

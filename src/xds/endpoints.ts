@@ -8,18 +8,39 @@ import { endpointAddress } from "./typed.ts";
 /** How endpoints are laid out for one client: near ones first, if a rule allows for failing over to the others. */
 export type Layout = { readonly kind: "flat" } | { readonly kind: "near-first"; readonly from: Locality };
 
-/** Endpoints of a service that serve a port, carry a subset's labels, and are on a network that the client sees. */
-export function endpointsFor(
-  service: Service,
-  options: { readonly port: ServicePort; readonly subset: Subset | undefined; readonly networks: ReadonlySet<string> },
-): readonly Endpoint[] {
-  const { port, subset, networks } = options;
-  return service.endpoints.filter(
+interface Choice {
+  readonly port: ServicePort;
+  readonly subset: Subset | undefined;
+  /** Networks that the client sees. */
+  readonly networks: ReadonlySet<string>;
+}
+
+/**
+ * Endpoints of a service that serve a port, carry a subset's labels, and are on a network that the client sees. Where
+ * the subset's own are on a network that it does not see, those that say nothing of the subset's labels stand for them:
+ * an egress gateway leads to every subset, and chooses among its endpoints itself.
+ */
+export function endpointsFor(service: Service, { port, subset, networks }: Choice): readonly Endpoint[] {
+  const serving = service.endpoints.filter((one) => one.ports[port.number] !== undefined);
+  const seen = serving.filter((one) => networks.has(one.network));
+  if (subset === undefined) return seen;
+  const chosen = (one: Endpoint) => selects(subset.labels, one.labels);
+  if (!serving.some((one) => !networks.has(one.network) && chosen(one))) return seen.filter(chosen);
+  const silent = (one: Endpoint) => Object.keys(subset.labels).every((key) => !Object.hasOwn(one.labels, key));
+  return seen.filter((one) => chosen(one) || silent(one));
+}
+
+/** Who answers in the end: behind an egress gateway, whom it leads to. */
+export function answering(service: Service, { port, subset, networks }: Choice): readonly Endpoint[] {
+  const seen = endpointsFor(service, { port, subset, networks });
+  if (!seen.some((one) => one.egress)) return seen;
+  const hidden = service.endpoints.filter(
     (one) =>
       one.ports[port.number] !== undefined &&
-      networks.has(one.network) &&
+      !networks.has(one.network) &&
       (subset === undefined || selects(subset.labels, one.labels)),
   );
+  return [...seen.filter((one) => !one.egress), ...hidden];
 }
 
 export function loadAssignment(

@@ -193,6 +193,42 @@ const objects: ReadonlyArray<readonly string[]> = [
       { namespace: "isthmus-system" },
     ),
   ],
+  // Calls of the entries above and below that leave by an egress gateway, which comes and goes.
+  [
+    `apiVersion: v1\nkind: Service\nmetadata: { name: isthmus-egressgateway, namespace: isthmus-system }\nspec: { clusterIP: 10.96.0.77, selector: { istio: egressgateway }, ports: [{ name: tls, port: 15443 }] }`,
+    `apiVersion: v1\nkind: Service\nmetadata: { name: isthmus-egressgateway, namespace: isthmus-system }\nspec: { selector: { istio: egressgateway }, ports: [{ name: http, port: 80 }] }`,
+  ],
+  [true, false].map(
+    (ready) =>
+      `apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: { name: out-x, namespace: isthmus-system, labels: { kubernetes.io/service-name: isthmus-egressgateway } }\naddressType: IPv4\nports: [{ name: tls, port: 15443 }]\nendpoints: [{ addresses: [10.1.0.3], conditions: { ready: ${ready} } }]`,
+  ),
+  [
+    "apiVersion: v1\nkind: Service\nmetadata: { name: istio-egressgateway, namespace: istio-system }\nspec: { clusterIP: 10.96.0.78, selector: { a: b }, ports: [{ name: tls, port: 15443 }] }",
+  ],
+  ["true", "false", "own.foo"].map(
+    (wish) =>
+      `apiVersion: v1\nkind: Namespace\nmetadata: { name: isthmus-system, annotations: { networking.isthmus.dev/egress-gateway: "${wish}" } }`,
+  ),
+  ["true", "false"].map(
+    (wish) =>
+      `apiVersion: v1\nkind: Namespace\nmetadata: { name: foo, annotations: { networking.isthmus.dev/egress-gateway: "${wish}" } }`,
+  ),
+  [
+    entry("out", `hosts: [out.bar.global], ${inside}, ${at("172.18.0.5")}`),
+    entry("out", `hosts: [out.bar.global], ${inside}, ${at("172.18.0.5")}`).replace(
+      "namespace: foo",
+      'namespace: foo, annotations: { networking.isthmus.dev/egress-gateway: "true" }',
+    ),
+    entry(
+      "out",
+      `hosts: [out.bar.global], location: MESH_INTERNAL, resolution: DNS, ${http}, endpoints: [{ address: 172.18.0.5, network: external, labels: { cluster: c2 } }, { address: istio-egressgateway.istio-system.${local}, ports: { http: 15443 } }]`,
+    ),
+  ],
+  [
+    object("DestinationRule", "out", "host: out.bar.global, subsets: [{ name: c2, labels: { cluster: c2 } }]", {
+      namespace: "bar",
+    }),
+  ],
 ];
 
 const nodes = {

@@ -1,4 +1,4 @@
-import { cached, type GatewayServer, isGlobal, type Mesh, ruleFor, type Service } from "../model/index.ts";
+import { cached, type GatewayServer, isGlobal, type Mesh, ruleFor, rulesAbout, type Service } from "../model/index.ts";
 import { ListenerSchema } from "../proto/gen/envoy/config/listener/v3/listener_pb.js";
 import { covers, type Hostname, outbound, parseSniName, sniName } from "../values/index.ts";
 import type { Client } from "./client.ts";
@@ -109,19 +109,20 @@ function allows({ server, gateway }: GatewayServer, service: Service, names: rea
 function passedOnRule(mesh: Mesh, service: Service, client: Client) {
   const from = { namespace: client.namespace, systemNamespace: mesh.settings.systemNamespace };
   const own = ruleFor(mesh.rules, service, from);
-  if (service.registry !== "kubernetes") return own;
+  // Callers of any namespace leave here, each with the subsets of the rule that it follows.
+  if (service.registry !== "kubernetes") return rulesAbout(mesh.rules, service).reduce(mergedWith, own);
   const hostname = `${service.name}.${service.namespace}.global` as Hostname;
   const global = ruleFor(mesh.rules, { ...service, hostname }, from);
   if (!global || global.subsets.length === 0) return own;
-  if (!own) return global;
   return mergedWith(own, global);
 }
 
 type Rule = NonNullable<ReturnType<typeof ruleFor>>;
 const unions = new WeakMap<Rule, WeakMap<Rule, Rule>>();
 
-/** The subsets of both; of one name the own one counts. */
-function mergedWith(own: Rule, global: Rule): Rule {
+/** The subsets of both; of one name the first one's counts, and so do its policies. */
+function mergedWith(own: Rule | undefined, global: Rule): Rule {
+  if (own === undefined || own === global) return global;
   const byOther = cached(unions, own, () => new WeakMap<Rule, Rule>());
   return cached(byOther, global, (): Rule => {
     const names = new Set(own.subsets.map((one) => one.name));
