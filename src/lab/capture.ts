@@ -89,6 +89,8 @@ function outputRules(outbound: CaptureOptions["outbound"]): readonly string[] {
 /** What the router of one cluster lets through and rewrites. Pod and service ranges never show outside. */
 export interface RouterOptions {
   readonly podCidr: string;
+  /** Addresses of services: one that nobody stands behind is refused at once, as a node's packet filter does. */
+  readonly serviceCidr: string;
   /** Port of the cluster's outside address to a pod's `ip:port`: node ports. */
   readonly nodePorts: readonly { readonly port: number; readonly to: string }[];
   /** Cluster addresses to the pods behind them, for pods that have no proxy. */
@@ -101,7 +103,7 @@ export interface RouterOptions {
 }
 
 /** The rules of a cluster's router: tables nat and filter. `br0` is the pods' side, `wan0` the outside. */
-export function routerRules({ podCidr, nodePorts, services }: RouterOptions): string {
+export function routerRules({ podCidr, serviceCidr, nodePorts, services }: RouterOptions): string {
   const spread = services.flatMap(({ ip, port, protocol, to }) =>
     to.map((target, index) => {
       const left = to.length - index;
@@ -126,6 +128,8 @@ export function routerRules({ podCidr, nodePorts, services }: RouterOptions): st
     ":FORWARD DROP [0:0]",
     ":OUTPUT ACCEPT [0:0]",
     "-A FORWARD -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+    `-A FORWARD -i br0 -d ${serviceCidr} -p tcp -j REJECT --reject-with tcp-reset`,
+    `-A FORWARD -i br0 -d ${serviceCidr} -j REJECT`,
     "-A FORWARD -i br0 -o br0 -j ACCEPT",
     `-A FORWARD -i br0 -s ${podCidr} -o wan0 -j ACCEPT`,
     "-A FORWARD -i wan0 -o br0 -m conntrack --ctstate DNAT -j ACCEPT",

@@ -40,6 +40,7 @@ ip link set lo up
 ip link add br0 type bridge
 ip addr add ${plan.router}/16 dev br0
 ip link set br0 up
+ip route add ${serviceCidr} dev br0
 ip addr add ${plan.node}/16 dev wan0
 ip link set wan0 up
 echo 1 > /proc/sys/net/ipv4/ip_forward
@@ -48,13 +49,13 @@ END`,
   );
   const setRules = (rules: string) =>
     must(`rules of the router of ${name}`, [...enter, "iptables-restore"], { input: rules });
-  await setRules(routerRules({ podCidr, nodePorts: [], services: [] }));
+  await setRules(routerRules({ podCidr, serviceCidr, nodePorts: [], services: [] }));
   let pods = 0;
   return {
     routerIp: plan.router,
     atRouter: (argv) => [...enter, ...argv],
     setForwards: async (forwards) => {
-      await setRules(routerRules({ podCidr, ...forwards }));
+      await setRules(routerRules({ podCidr, serviceCidr, ...forwards }));
     },
     addPod: (options) =>
       addPod({ chosen, folder, index, enterRouter: enter, number: ++pods, routerIp: plan.router }, options),

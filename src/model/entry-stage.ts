@@ -146,7 +146,15 @@ function recordOf(
   if (known && equalLists(known.inputs, inputs)) return known;
   const services = entry.spec.hosts.map((host, at) => {
     const ip = given[at];
-    return buildEntryService(entry, { host, addresses: ip ? [ip] : own, ranges, selected, leaving, services: declared, settings });
+    return buildEntryService(entry, {
+      host,
+      addresses: ip ? [ip] : own,
+      ranges,
+      selected,
+      leaving,
+      services: declared,
+      settings,
+    });
   });
   return { inputs, services, leaving };
 }

@@ -61,7 +61,10 @@ export const codes = {
   ISM0424: { severity: "warning", says: "resolution STATIC without endpoints leads nowhere" },
   ISM0425: { severity: "warning", says: "a ServiceEntry without ports leads nowhere" },
   ISM0426: { severity: "warning", says: "a link-local address is reachable by one machine only" },
-  ISM0430: { severity: "error", says: "the egress-gateway annotation is neither true, false nor the name of a Service" },
+  ISM0430: {
+    severity: "error",
+    says: "the egress-gateway annotation is neither true, false nor the name of a Service",
+  },
   ISM0431: { severity: "error", says: "an egress gateway is asked for where it could not pass the calls on" },
   ISM0501: { severity: "error", says: 'the host "*" is for gateways only' },
   ISM0502: { severity: "error", says: "one host of a VirtualService covers another" },

@@ -57,7 +57,11 @@ describe("the egress-gateway annotation", () => {
     }
     expect(resources).toEqual([]);
     expect(violations).toHaveLength(1);
-    expect(violations[0]).toMatchObject({ code: wanted[0], severity: "error", message: expect.stringContaining(wanted[1]!) });
+    expect(violations[0]).toMatchObject({
+      code: wanted[0],
+      severity: "error",
+      message: expect.stringContaining(wanted[1]!),
+    });
     expect(violations[0]!.path).toContain("metadata.annotations");
   });
 });

@@ -1,4 +1,5 @@
 import type { z } from "zod";
+import type { Labels } from "../values/index.ts";
 import { adviseEgress, adviseEntryEgress } from "./egress.ts";
 import { destinationRule } from "./istio/destination-rule.ts";
 import { adviseGateway, gateway } from "./istio/gateway.ts";
@@ -6,7 +7,6 @@ import { serviceEntry } from "./istio/service-entry.ts";
 import { virtualService } from "./istio/virtual-service.ts";
 import { workloadEntry } from "./istio/workload-entry.ts";
 import { deployment, endpointSlice, namespace, node, pod, service, serviceAccount } from "./kube/core.ts";
-import type { Labels } from "../values/index.ts";
 import type { Report } from "./schema.ts";
 
 /** What is known of a kind. The schema is of the object without `apiVersion`, `kind` and `metadata`. */
@@ -43,7 +43,14 @@ const core = { group: "", versions: ["v1"], scope: "namespaced", name: "subdomai
 
 /** Every kind that is read. A new kind is a row. */
 export const kinds = {
-  Namespace: { ...core, plural: "namespaces", scope: "cluster", name: "label", schema: namespace, advise: adviseEgress },
+  Namespace: {
+    ...core,
+    plural: "namespaces",
+    scope: "cluster",
+    name: "label",
+    schema: namespace,
+    advise: adviseEgress,
+  },
   Node: { ...core, plural: "nodes", scope: "cluster", schema: node },
   ServiceAccount: { ...core, plural: "serviceaccounts", schema: serviceAccount },
   Service: { ...core, plural: "services", name: "label", schema: service },

@@ -15,6 +15,7 @@ const connectionFields = {
   connection_termination_details: "%CONNECTION_TERMINATION_DETAILS%",
   upstream_transport_failure_reason: "%UPSTREAM_TRANSPORT_FAILURE_REASON%",
   upstream_cluster: "%UPSTREAM_CLUSTER%",
+  leaves_by: "%CLUSTER_METADATA(isthmus:leaves_by)%",
   upstream_host: "%UPSTREAM_HOST%",
   upstream_local_address: "%UPSTREAM_LOCAL_ADDRESS%",
   upstream_peer_uri_san: "%UPSTREAM_PEER_URI_SAN%",

@@ -116,6 +116,7 @@ function makeCluster(parts: ClusterParts): MadeCluster {
           respectDnsTtl: true,
         }
       : {}),
+    ...leavesBy(parts),
     ...balancing(policy, found),
     ...pools(policy),
     ...(form === "passed-on" ? {} : { typedExtensionProtocolOptions: protocolOptions(port, policy) }),
@@ -138,6 +139,12 @@ function makeCluster(parts: ClusterParts): MadeCluster {
         ? versioned(ClusterLoadAssignmentSchema, { name, message: assignment, origins: service.origins })
         : undefined,
   };
+}
+
+/** The egress gateway between, for the access log: where there is nobody to connect to, it is the one that is away. */
+function leavesBy({ service, client }: ClusterParts): Fields<typeof ClusterSchema> {
+  if (!service.egress || !client.networks.has("")) return {};
+  return { metadata: { filterMetadata: { isthmus: { leaves_by: service.egress.gateway } } } };
 }
 
 function discovery({ service, port, client }: ClusterParts, policy: PortPolicy): Cluster_DiscoveryType {

@@ -54,7 +54,21 @@ const withArgument: Readonly<Record<string, (argument: string) => Operator>> = {
   REQ: (argument) => headerOperator(argument, (record, name) => requestValue(record, name)),
   RESP: (argument) => headerOperator(argument, (record, name) => record.responseHeader(name)),
   START_TIME: () => operators["START_TIME"]!,
+  CLUSTER_METADATA: (argument) => {
+    const [space = "", ...path] = argument.split(":");
+    return ({ upstreamMetadata }) => scalarAt(upstreamMetadata?.[space], path);
+  },
 };
+
+function scalarAt(value: unknown, path: readonly string[]): Value {
+  let found = value;
+  for (const key of path)
+    found =
+      typeof found === "object" && found !== null && Object.hasOwn(found, key)
+        ? (found as Readonly<Record<string, unknown>>)[key]
+        : undefined;
+  return typeof found === "string" || typeof found === "number" ? found : undefined;
+}
 
 function headerOperator(argument: string, value: (record: AccessRecord, name: string) => Value): Operator {
   const [first = "", second] = argument.split("?").map((name) => name.trim().toLowerCase());

@@ -53,6 +53,17 @@ test("an operator alone keeps its type, within a text it is text, absent is null
   });
 });
 
+test("what configuration says of a cluster is read by its path; what is no text or number is absent", () => {
+  const line = json({
+    by: "%CLUSTER_METADATA(isthmus:leaves_by)%",
+    deep: "%CLUSTER_METADATA(isthmus:a:b)%",
+    whole: "%CLUSTER_METADATA(isthmus)%",
+    none: "%CLUSTER_METADATA(isthmus:toString)%",
+    other: "%CLUSTER_METADATA(elsewhere:leaves_by)%",
+  })(record({ upstreamMetadata: { isthmus: { leaves_by: "a/b", a: { b: 7 } } } }));
+  expect(JSON.parse(line)).toEqual({ by: "a/b", deep: 7, whole: null, none: null, other: null });
+});
+
 test("values that are absent can be left out", () => {
   expect(json({ a: "%UPSTREAM_HOST%", b: "%LISTENER_NAME%" }, true)(record())).toBe('{"b":"l"}\n');
 });

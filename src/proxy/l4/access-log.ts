@@ -52,6 +52,8 @@ export interface AccessRecord {
   readonly bytesSent: number;
   readonly routeName: string | undefined;
   readonly upstreamCluster: string | undefined;
+  /** What configuration says of the cluster beside how to use it. */
+  readonly upstreamMetadata?: Readonly<Record<string, unknown>> | undefined;
   readonly upstreamHost: SocketAddress | undefined;
   readonly upstreamLocal: SocketAddress | undefined;
   readonly upstreamPeerUri: string | undefined;

@@ -59,6 +59,7 @@ export async function proxyTcp(connection: Connection, tcp: TcpProxyConfig, deps
         bytesSent: sent,
         flags: flag ? [flag] : [],
         upstreamCluster: cluster,
+        upstreamMetadata: deps.upstreams.get(cluster)?.metadata,
         attempts: reached.attempts,
         ...rest,
       }),

@@ -17,6 +17,7 @@ export class Account {
   readonly authority: string;
   route: Route | undefined;
   cluster: string | undefined;
+  clusterMetadata: AccessRecord["upstreamMetadata"];
   attempts: Attempts | undefined;
   response: ResponseHead | undefined;
   /** Of the answer, from when it has begun. */
@@ -78,6 +79,7 @@ export class Account {
       bytesSent: this.bytesSent,
       routeName: this.route?.name,
       upstreamCluster: this.cluster,
+      upstreamMetadata: this.clusterMetadata,
       upstreamHost: attempts?.endpoint?.address,
       upstreamLocal: upstream?.local,
       upstreamPeerUri: upstream?.tls?.peer?.uris[0],

@@ -93,8 +93,9 @@ export class Attempts {
     const picked = upstream.pick({ destination, tried: this.#tried, hash: this.#hash });
     if (picked.kind === "none") {
       if (this.#resolve(current)) return;
-      const body = `no healthy upstream: cluster "${upstream.name}": ${picked.reason}`;
-      this.#trier.giveUp({ status: 503, body, details: "no_healthy_upstream", flags: [picked.flag] });
+      const why = `cluster "${upstream.name}": ${picked.reason}`;
+      const body = `no healthy upstream: ${why}`;
+      this.#trier.giveUp({ status: 503, body, details: "no_healthy_upstream", flags: [picked.flag] }, why);
       return;
     }
     const { endpoint } = picked;

@@ -125,6 +125,7 @@ export class Exchange implements DownstreamHandler, Trier {
       return;
     }
     const { upstream, pool, weighted } = found;
+    this.#account.clusterMetadata = upstream.metadata;
     pool.active++;
     this.#pool = pool;
     this.#action = action;

@@ -67,6 +67,9 @@ export class RunningCluster implements Upstream {
   get name(): string {
     return this.config.name;
   }
+  get metadata() {
+    return this.config.metadata;
+  }
   get httpProtocol() {
     return this.config.httpProtocol;
   }
@@ -129,13 +132,19 @@ export class RunningCluster implements Upstream {
       unresolved.length > 0
         ? unresolved.join("; ")
         : told.size === 0
-          ? "the cluster has no endpoints"
+          ? `the cluster has no endpoints${this.#leavesBy()}`
           : "no endpoint is healthy";
     this.#balancer = undefined;
     for (const endpoint of this.#ejected)
       if (told.get(endpoint.key)?.endpoint !== endpoint) this.#ejected.delete(endpoint);
     const left = new Set([...before.keys()].filter((key) => !told.has(key)));
     if (left.size > 0) for (const notify of [...this.#removed]) notify(left);
+  }
+
+  /** Said of clusters that have an egress gateway between. */
+  #leavesBy(): string {
+    const { leaves_by: gateway } = (this.config.metadata["isthmus"] ?? {}) as { readonly leaves_by?: unknown };
+    return typeof gateway === "string" ? `: calls leave by egress gateway "${gateway}", of which nothing is there` : "";
   }
 
   pick(context: PickContext): Picked {

@@ -51,6 +51,8 @@ export type Outcome = "success" | "gateway-error" | "server-error" | "connect-fa
 /** A cluster while it runs. */
 export interface Upstream {
   readonly name: string;
+  /** For logs. */
+  readonly metadata?: Readonly<Record<string, unknown>>;
   /** What is spoken to it; "downstream" means whatever the caller speaks. */
   readonly httpProtocol: "http1" | "http2" | "downstream";
   /** Requests on one connection before it is closed; undefined for no limit. */
