@@ -19,6 +19,7 @@ type MeshKind = (typeof meshKinds)[number];
 export type MeshInput = {
   readonly [K in Kind as K extends MeshKind ? K : never]: ReadonlyMap<string, ResourceOf<K>>;
 };
+
 export const emptyInput: MeshInput = Object.freeze({
   Namespace: new Map(),
   Service: new Map(),
