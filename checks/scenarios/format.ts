@@ -19,7 +19,8 @@ const wanted = z.union([z.string(), z.null()]);
 
 /** Objects, as they would stand in a manifest. */
 const objects = z.array(z.looseObject({ apiVersion: z.string(), kind: z.string(), metadata: z.looseObject({}) }));
-const perCluster = z.record(z.string().regex(/^cluster\d+$/), objects);
+const clusterName = z.string().regex(/^cluster\d+$/, "must be a cluster's name, such as cluster1");
+const perCluster = z.record(clusterName, objects);
 
 const tls = z.strictObject({
   /** Server name; by default the URL's host. */
@@ -166,6 +167,8 @@ const event = z.strictObject({
   /** Keeps its process from running, so that it takes connections and answers nothing. */
   freeze: z.array(place).optional(),
   waitMs: z.number().int().positive().optional(),
+  /** What a cluster's control plane must complain of: one of its problems holds these words, or matches. */
+  tells: z.record(clusterName, z.string()).optional(),
 });
 
 export const scenarioSchema = z.strictObject({

@@ -225,12 +225,19 @@ export class ScenarioLab {
     });
   }
 
-  /** The variables' values in place of their names, anywhere in a value. */
+  /** The variables' values in place of their names, anywhere in a value; a text that is all port becomes a number. */
   fill<T>(value: T): T {
-    const text = JSON.stringify(value).replaceAll(/\$\{([A-Z][A-Z0-9_]*)\}/g, (whole, name: string) => {
-      return this.variables[name] ?? whole;
-    });
+    const text = JSON.stringify(value)
+      .replaceAll(/"\$\{([A-Z0-9_]+_PORT)\}"/g, (whole, name: string) => this.variables[name] ?? whole)
+      .replaceAll(/\$\{([A-Z][A-Z0-9_]*)\}/g, (whole, name: string) => this.variables[name] ?? whole);
     return JSON.parse(text) as T;
+  }
+
+  /** What a cluster's control plane finds wrong, one text each. */
+  async problems(cluster: string): Promise<readonly string[]> {
+    const { admin } = this.#controlPlanes.find((one) => one.cluster === cluster)!;
+    const lines = JSON.parse(await ask(admin, "/problems")) as readonly Readonly<Record<string, string>>[];
+    return lines.map(({ where, message, code }) => `${where}: ${message} (${code})`);
   }
 }
 

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { certificateValue } from "../../scenarios/certificates.ts";
 import type { Order } from "../../src/lab/apps/caller/order.ts";
 import type { Call, Event, Scenario } from "./format.ts";
-import { type AccessLine, type AppLine, type Evidence, flagsOf, judge } from "./judge.ts";
+import { type AccessLine, type AppLine, type Evidence, flagsOf, judge, matches } from "./judge.ts";
 import { nameOf, type ObjectName, type PlainObject, type ScenarioLab } from "./lab.ts";
 import { NewLines } from "./new-lines.ts";
 import { homeOf } from "./places.ts";
@@ -58,7 +58,7 @@ class ScenarioRun {
   }
 
   async apply(cluster: string, objects: readonly PlainObject[]): Promise<void> {
-    const filled = objects.map(withCertificates);
+    const filled = this.#lab.fill(objects).map(withCertificates);
     const applied = this.#applied.get(cluster) ?? new Map<string, ObjectName>();
     this.#applied.set(cluster, applied);
     for (const object of filled) {
@@ -76,9 +76,7 @@ class ScenarioRun {
     } catch (caught) {
       this.#applied.clear();
       const said = (caught as Error).message;
-      const pattern =
-        message.startsWith("/") && message.endsWith("/") ? new RegExp(message.slice(1, -1), "s") : undefined;
-      if (pattern ? pattern.test(said) : said.includes(message)) return;
+      if (holds(said, message)) return;
       throw new Error(`must be refused with ${JSON.stringify(message)}, was refused with ${JSON.stringify(said)}`);
     }
     throw new Error(`must be refused with ${JSON.stringify(message)}, and was taken`);
@@ -102,6 +100,14 @@ class ScenarioRun {
     }
     await this.settle();
     if (event.waitMs !== undefined) await sleep(event.waitMs);
+    for (const [cluster, words] of Object.entries(event.tells ?? {})) {
+      const problems = await this.#lab.problems(cluster);
+      if (problems.some((problem) => holds(problem, words))) continue;
+      const told = problems.map((problem) => `  ${problem}`).join("\n");
+      throw new Error(
+        `${cluster} must tell of ${JSON.stringify(words)}, tells of ${problems.length} problems\n${told}`,
+      );
+    }
   }
 
   async #delete(cluster: string, names: readonly string[]): Promise<void> {
@@ -279,6 +285,11 @@ function isOfCall(
   // A connection that ended before it was answered has no port that we know; elsewhere it has another.
   const byConnection = !("method" in line);
   return byConnection && (call.at !== "" || [...call.ports].every((one) => one === undefined));
+}
+
+/** Whether a text has these words in it, or matches where they are written as `/…/`. */
+function holds(text: string, words: string): boolean {
+  return text.includes(words) || (words.startsWith("/") && matches(text, words));
 }
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));

@@ -78,12 +78,12 @@ async function addPod(place: PodPlace, options: PodNetworkOptions): Promise<PodN
   const wan =
     options.wanIp === undefined
       ? ""
-      : `ip link add w${index}n${number} type veth peer name wan0 netns ${holder.pid}
+      : `ip link add w${index}n${number} type veth peer name wan0 address ${macOf(options.wanIp)} netns ${holder.pid}
          ip link set w${index}n${number} master wan up`;
   try {
     await shell(
       `network of pod ${options.name}`,
-      `${enterRouter.join(" ")} ip link add p${number} type veth peer name eth0 netns ${holder.pid}
+      `${enterRouter.join(" ")} ip link add p${number} type veth peer name eth0 address ${macOf(options.ip)} netns ${holder.pid}
        ${enterRouter.join(" ")} ip link set p${number} master br0 up
        ${wan}
        nsenter -t ${holder.pid} -n sh -e <<'END'
@@ -121,6 +121,14 @@ END`,
       await ended(holder.child);
     },
   };
+}
+
+/**
+ * The hardware address that belongs to an address: whoever remembers it for a pod that has gone finds the next one that
+ * gets its address. The second bit says that nobody sold it (IEEE 802c).
+ */
+function macOf(ip: string): string {
+  return ["02", "00", ...ip.split(".").map((part) => Number(part).toString(16).padStart(2, "0"))].join(":");
 }
 
 function captureFor(chosen: ChosenMode, options: PodNetworkOptions): CaptureOptions {

@@ -117,12 +117,16 @@ export class HttpCaller {
       session = own;
       return new Promise<Partial<Result>>((resolve, reject) => {
         const { host, ...others } = headers;
-        const call = own.request({
-          ":method": method,
-          ":path": `${target.pathname}${target.search}`,
-          ":authority": host ?? target.host,
-          ...others,
-        });
+        const body = this.#body();
+        const call = own.request(
+          {
+            ":method": method,
+            ":path": `${target.pathname}${target.search}`,
+            ":authority": host ?? target.host,
+            ...others,
+          },
+          { endStream: body.length === 0 },
+        );
         let answered = false;
         call.once("error", reject);
         call.once("response", (answer) => {
@@ -137,7 +141,7 @@ export class HttpCaller {
         call.once("close", () => {
           if (!answered) reject(new ClosedEarly("the stream ended without an answer"));
         });
-        call.end(this.#body());
+        if (body.length > 0) call.end(body);
       });
     };
     try {
