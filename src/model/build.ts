@@ -11,7 +11,7 @@ import { type MergedServices, nextServices, nothingMerged } from "./merge.ts";
 import type { Mesh, MeshSettings, Workload } from "./mesh.ts";
 import { buildRuleBook, noRules } from "./rules.ts";
 import type { Service } from "./service.ts";
-import { buildVirtualServices, type VirtualRoutes } from "./virtual-services.ts";
+import { buildVirtualServices, noVirtualServices, type VirtualServiceBook } from "./virtual-services.ts";
 import { nextWorkloads } from "./workloads.ts";
 
 /** What a mesh was made from, kept beside it so that the next one does not begin at nothing. */
@@ -25,7 +25,7 @@ interface Stages {
   readonly entries: EntryStage;
   readonly merged: MergedServices;
   readonly rules: ReturnType<typeof buildRuleBook>;
-  readonly virtualServices: readonly VirtualRoutes[];
+  readonly virtualServices: VirtualServiceBook;
   readonly gateways: Mesh["gateways"];
   readonly book: FindingBook;
   readonly findings: Mesh["findings"];
@@ -42,7 +42,7 @@ const beginning: Omit<Stages, "settings"> = {
   entries: noEntries,
   merged: nothingMerged,
   rules: { book: noRules, findings: [] },
-  virtualServices: Object.freeze([]),
+  virtualServices: noVirtualServices,
   gateways: Object.freeze([]),
   book: SortedMap.empty(),
   findings: Object.freeze([]),
@@ -126,13 +126,13 @@ export function buildMesh(options: {
     aliases,
     owned,
     rules: rules.book,
-    virtualServices,
+    virtualServices: virtualServices.routes,
     gateways,
     workloads,
   };
   const book = checksAfter(before.book, {
     mesh: facts,
-    before: { rules: before.rules.book, virtualServices: before.virtualServices, gateways: before.gateways },
+    before: { rules: before.rules.book, virtualServices: before.virtualServices.routes, gateways: before.gateways },
     touched,
     entries: changesBetween(before.entries.entries, entries.entries),
     found: [
@@ -140,6 +140,7 @@ export function buildMesh(options: {
       ...[...hostFindings].map(([host, list]) => [`host/${host}`, list] as const),
       ["automatic", exhausted(automatic)],
       ["rules", rules.findings],
+      ["delegates", virtualServices.findings],
     ],
   });
   const findings = book === before.book ? before.findings : listOf(book, before.findings);

@@ -24,6 +24,13 @@ export function regexProblem(pattern: string): RegexProblem | undefined {
   }
 }
 
+/** How many groups a pattern has that `\\1` and so on can name. The pattern compiles. */
+export function groupsOf(pattern: string): number {
+  const source = pattern.replace(/^\(\?[is]+\)/, "").replaceAll("(?P<", "(?<");
+  // An alternative of nothing always matches, and a match names every group.
+  return new RegExp(`${source}|`).exec("")!.length - 1;
+}
+
 function notInRe2(pattern: string): string | undefined {
   let inClass = false;
   for (let i = 0; i < pattern.length; i++) {

@@ -351,6 +351,78 @@ const virtualServices: readonly Row[] = [
     spec: "{hosts: [a.com], tls: [{route: [{destination: {host: a}}]}]}",
     gets: ["spec.tls[0].match ISM0302"],
   },
+  { it: "a delegate", spec: `{http: [{${to}}]}` },
+  {
+    it: "a delegate with TCP and TLS rules, gateways and a delegate of its own",
+    spec: "{gateways: [g], http: [{delegate: {name: a}}], tls: [{match: [{sniHosts: [a.b]}], route: [{destination: {host: a}}]}], tcp: [{route: [{destination: {host: a}}]}]}",
+    gets: [
+      "spec.tls ISM0519",
+      "spec.tcp ISM0519",
+      "spec.gateways ISM0519",
+      "spec.http[0].delegate ISM0519",
+    ],
+  },
+  {
+    it: "a redirect with a code that tells nobody to go anywhere",
+    spec: rule("redirect: {uri: /, redirectCode: 304}"),
+    gets: ["spec.http[0].redirect.redirectCode ISM0305"],
+  },
+  {
+    it: "an answer of bytes that are not base64",
+    spec: rule("directResponse: {status: 200, body: {bytes: '*'}}"),
+    gets: ["spec.http[0].directResponse.body.bytes ISM0520"],
+  },
+  {
+    it: "an answer that is too long",
+    spec: rule(`directResponse: {status: 200, body: {string: ${"a".repeat(1024 * 1024 + 1)}}}`),
+    gets: ["spec.http[0].directResponse.body ISM0520"],
+  },
+  {
+    it: "a path rewritten by groups",
+    spec: rule(`${to}, rewrite: {uriRegexRewrite: {match: "^/(?P<a>[a-z]+)/(.*)", rewrite: '/\\2/\\1/\\0'}}`),
+  },
+  {
+    it: "a path rewritten by a group that is not there",
+    spec: rule(`${to}, rewrite: {uriRegexRewrite: {match: "^/(a)", rewrite: '/\\2'}}`),
+    gets: ["spec.http[0].rewrite.uriRegexRewrite.rewrite ISM0512"],
+  },
+  {
+    it: "a path rewritten by an escape that is none",
+    spec: rule(`${to}, rewrite: {uriRegexRewrite: {match: "^/(a)", rewrite: '/\\n'}}`),
+    gets: ["spec.http[0].rewrite.uriRegexRewrite.rewrite ISM0512"],
+  },
+  {
+    it: "a fault without percentages",
+    spec: rule(`${to}, fault: {delay: {fixedDelay: 1s}, abort: {httpStatus: 500}}`),
+    gets: ["spec.http[0].fault.delay ISM0523", "spec.http[0].fault.abort ISM0523"],
+  },
+  {
+    it: "a host that is set, and operators that are known",
+    spec: rule(
+      `${to}, headers: {request: {set: {Host: a, x-from: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% of %REQ(x-a?:path):9%, 100%, 5%%"}}}`,
+    ),
+  },
+  {
+    it: "a host that is added, one that is removed, and one in an answer",
+    spec: rule(`${to}, headers: {request: {add: {host: a}, remove: [":authority"]}, response: {set: {host: a}}}`),
+    gets: [
+      "spec.http[0].headers.request.add.host ISM0509",
+      "spec.http[0].headers.request.remove[0] ISM0509",
+      "spec.http[0].headers.response.set.host ISM0509",
+    ],
+  },
+  {
+    it: "headers that say where a message ends, of a request line, with a line feed, with an unknown operator",
+    spec: rule(
+      `${to}, headers: {request: {set: {Content-Length: "1", ":path": /, x-a: "a\\nb", x-b: "%WHO_KNOWS%"}}}`,
+    ),
+    gets: [
+      "spec.http[0].headers.request.set.Content-Length ISM0509",
+      'spec.http[0].headers.request.set[":path"] ISM0509',
+      "spec.http[0].headers.request.set.x-a ISM0509",
+      "spec.http[0].headers.request.set.x-b ISM0509",
+    ],
+  },
   {
     it: "a TCP rule without route",
     spec: "{hosts: [a.com], tcp: [{match: [{port: 1}]}]}",

@@ -13,6 +13,8 @@ export interface RouteContext {
   readonly services: ReadonlyMap<Hostname, Service>;
   readonly client: Client;
   readonly port: number;
+  /** Whether callers speak TLS that is opened here: a gateway's HTTPS. */
+  readonly secure: boolean;
 }
 
 type Destination = HttpRule["route"][number]["destination"];

@@ -2,6 +2,7 @@ import type { GatewayServer } from "../model/index.ts";
 import { RouteConfigurationSchema } from "../proto/gen/envoy/config/route/v3/route_pb.js";
 import type { Versioned } from "../proto/index.ts";
 import type { Origin } from "../values/index.ts";
+import { bodyLimit } from "./direct-bodies.ts";
 import { versioned } from "./encode.ts";
 import { boundTo, contextOf, type PortWork, sharedHost } from "./gateway-work.ts";
 import type { RouteFields } from "./route-match.ts";
@@ -16,9 +17,9 @@ export function gatewayRoutes(
   const origins = new Set<Origin>(servers.map((one) => one.origin));
   for (const one of servers) {
     for (const owner of boundTo(work, one)) {
-      const routes = httpRoutes(owner, { context: contextOf(work, owner), gateway: one.key });
+      const routes = httpRoutes(owner, { context: contextOf(work, owner, one.server.tls !== undefined && !one.server.tls.httpsRedirect), gateway: one.key });
       for (const route of routes) noteClusters(work, route);
-      origins.add(owner.origin);
+      for (const origin of owner.origins) origins.add(origin);
       const hosts = new Set(
         one.server.hosts.flatMap(({ host }) => owner.hosts.flatMap((own) => sharedHost(host, own) ?? [])),
       );
@@ -40,6 +41,7 @@ export function gatewayRoutes(
     message: {
       name,
       validateClusters: false,
+      ...bodyLimit(virtualHosts.flatMap((one) => one.routes)),
       virtualHosts:
         virtualHosts.length > 0
           ? virtualHosts

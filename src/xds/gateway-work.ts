@@ -39,12 +39,13 @@ export function sharedHost(a: string, b: string): string | undefined {
 }
 
 /** What a VirtualService's routes are written for at a gateway. */
-export const contextOf = (work: PortWork, owner: VirtualRoutes): RouteContext => ({
+export const contextOf = (work: PortWork, owner: VirtualRoutes, secure = false): RouteContext => ({
   mesh: work.mesh,
   owner,
   services: visibleServices(work.mesh, work.client.namespace),
   client: work.client,
   port: work.port,
+  secure,
 });
 
 /** Only the clusters that routes lead to: a gateway has no way to anything else. */

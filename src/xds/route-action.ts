@@ -1,10 +1,10 @@
-import { HeaderValueOption_HeaderAppendAction } from "../proto/gen/envoy/config/core/v3/base_pb.js";
 import {
   RedirectAction_RedirectResponseCode,
   type RouteActionSchema,
 } from "../proto/gen/envoy/config/route/v3/route_components_pb.js";
 import type { HttpRule } from "../resources/index.ts";
 import { destinationCluster, hashPolicyFor, type RouteContext } from "./destination.ts";
+import { headerFields, hostSet } from "./header-fields.ts";
 import { retriesOf } from "./retries.ts";
 import { fraction, perFilter } from "./route-filters.ts";
 import type { RouteFields } from "./route-match.ts";
@@ -18,7 +18,7 @@ export function routeAction(rule: HttpRule, context: RouteContext): RouteFields 
     ...headerFields(rule.headers),
     typedPerFilterConfig: perFilter(rule),
   };
-  if (rule.redirect) return { ...shared, action: { case: "redirect", value: redirectOf(rule.redirect) } };
+  if (rule.redirect) return { ...shared, action: { case: "redirect", value: redirectOf(rule.redirect, context) } };
   if (rule.directResponse) {
     const { status, body } = rule.directResponse;
     const text = body?.string !== undefined ? Buffer.from(body.string) : Buffer.from(body?.bytes ?? "", "base64");
@@ -40,6 +40,7 @@ function forwardOf(rule: HttpRule, context: RouteContext): ActionFields {
   const routes = rule.route.filter((one) => one.weight > 0);
   const single = routes.length === 1 ? routes[0] : undefined;
   const { rewrite } = rule;
+  const authority = rewrite?.authority ?? hostSet(rule.headers) ?? hostSet(single?.headers);
   return {
     clusterSpecifier:
       single && !single.headers
@@ -51,6 +52,7 @@ function forwardOf(rule: HttpRule, context: RouteContext): ActionFields {
                 name: destinationCluster(one.destination, context),
                 weight: one.weight,
                 ...headerFields(one.headers),
+                ...hostOf(hostSet(one.headers)),
               })),
             },
           },
@@ -65,13 +67,14 @@ function forwardOf(rule: HttpRule, context: RouteContext): ActionFields {
           },
         }
       : {}),
-    ...(rewrite?.authority === undefined
-      ? {}
-      : { hostRewriteSpecifier: { case: "hostRewriteLiteral", value: rewrite.authority } }),
+    ...hostOf(authority),
     requestMirrorPolicies: mirrorsOf(rule, context),
     hashPolicy: single ? hashPolicyFor(single.destination, context) : [],
   };
 }
+
+const hostOf = (value: string | undefined) =>
+  value === undefined ? {} : { hostRewriteSpecifier: { case: "hostRewriteLiteral" as const, value } };
 
 function mirrorsOf(rule: HttpRule, context: RouteContext): NonNullable<ActionFields["requestMirrorPolicies"]> {
   const all = [...rule.mirrors];
@@ -87,7 +90,7 @@ function mirrorsOf(rule: HttpRule, context: RouteContext): NonNullable<ActionFie
     }));
 }
 
-function redirectOf(redirect: NonNullable<HttpRule["redirect"]>) {
+function redirectOf(redirect: NonNullable<HttpRule["redirect"]>, context: RouteContext) {
   const codes: Readonly<Record<number, RedirectAction_RedirectResponseCode>> = {
     301: RedirectAction_RedirectResponseCode.MOVED_PERMANENTLY,
     302: RedirectAction_RedirectResponseCode.FOUND,
@@ -95,7 +98,8 @@ function redirectOf(redirect: NonNullable<HttpRule["redirect"]>) {
     307: RedirectAction_RedirectResponseCode.TEMPORARY_REDIRECT,
     308: RedirectAction_RedirectResponseCode.PERMANENT_REDIRECT,
   };
-  const { uri, prefixRewrite, authority, port, scheme } = redirect;
+  const { uri, prefixRewrite, authority, scheme } = redirect;
+  const port = redirect.port ?? derivedPort(redirect, context);
   return {
     responseCode: codes[redirect.redirectCode] ?? RedirectAction_RedirectResponseCode.MOVED_PERMANENTLY,
     ...(authority === undefined ? {} : { hostRedirect: authority }),
@@ -109,26 +113,13 @@ function redirectOf(redirect: NonNullable<HttpRule["redirect"]>) {
   };
 }
 
-type HeaderChanges = NonNullable<HttpRule["headers"]>;
-
-function headerFields(headers: HeaderChanges | undefined) {
-  if (!headers) return {};
-  const options = (change: HeaderChanges["request"]) => {
-    const option =
-      (appendAction: HeaderValueOption_HeaderAppendAction) =>
-      ([key, value]: [string, string]) => ({
-        header: { key, value },
-        appendAction,
-      });
-    return [
-      ...Object.entries(change?.set ?? {}).map(option(HeaderValueOption_HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD)),
-      ...Object.entries(change?.add ?? {}).map(option(HeaderValueOption_HeaderAppendAction.APPEND_IF_EXISTS_OR_ADD)),
-    ];
-  };
-  return {
-    requestHeadersToAdd: options(headers.request),
-    requestHeadersToRemove: [...(headers.request?.remove ?? [])],
-    responseHeadersToAdd: options(headers.response),
-    responseHeadersToRemove: [...(headers.response?.remove ?? [])],
-  };
+/** The port of a redirect that asks for one to be worked out; none where an authority without a port says it already. */
+function derivedPort(
+  { derivePort, scheme, authority }: NonNullable<HttpRule["redirect"]>,
+  { port, secure }: RouteContext,
+): number | undefined {
+  if (derivePort === undefined) return undefined;
+  if (derivePort === "FROM_REQUEST_PORT") return port;
+  if (authority !== undefined) return undefined;
+  return (scheme ?? (secure ? "https" : "http")) === "https" ? 443 : 80;
 }

@@ -21,7 +21,7 @@ export function perFilter(rule: HttpRule): Record<string, Any> {
         : {
             delay: {
               faultDelaySecifier: { case: "fixedDelay", value: milliseconds(delay.fixedDelay) },
-              percentage: fraction(delay.percentage?.value ?? delay.percent ?? 100),
+              percentage: fraction(delay.percentage?.value ?? delay.percent ?? 0),
             },
           }),
       ...(abort
@@ -31,7 +31,7 @@ export function perFilter(rule: HttpRule): Record<string, Any> {
                 abort.grpcStatus === undefined
                   ? { case: "httpStatus", value: abort.httpStatus ?? 500 }
                   : { case: "grpcStatus", value: grpcStatus(abort.grpcStatus) },
-              percentage: fraction(abort.percentage?.value ?? 100),
+              percentage: fraction(abort.percentage?.value ?? 0),
             },
           }
         : {}),

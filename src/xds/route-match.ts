@@ -26,7 +26,7 @@ export function stringMatcher(match: StringMatch): StringMatcher | undefined {
 /** Whether a match takes every request. */
 export function matchesEverything(match: HttpMatch): boolean {
   const path =
-    match.uri === undefined || match.uri.prefix === "/" || match.uri.regex === "*" || match.uri.regex === ".*";
+    match.uri === undefined || match.uri.prefix === "/" || ["", "*", ".*"].includes(match.uri.regex ?? "no regex");
   return (
     path &&
     !match.scheme &&
@@ -66,7 +66,7 @@ export function routeMatch(match: HttpMatch | undefined): MatchFields {
 function pathOf(uri: StringMatch | undefined): NonNullable<MatchFields["pathSpecifier"]> {
   if (uri?.exact !== undefined) return { case: "path", value: uri.exact };
   if (uri?.prefix !== undefined && uri.prefix !== "") return { case: "prefix", value: uri.prefix };
-  if (uri?.regex !== undefined && uri.regex !== "*") return { case: "safeRegex", value: { regex: uri.regex } };
+  if (uri?.regex !== undefined && uri.regex !== "" && uri.regex !== "*") return { case: "safeRegex", value: { regex: uri.regex } };
   return { case: "prefix", value: "/" };
 }
 
@@ -75,6 +75,8 @@ function headerMatcher(name: string, value: StringMatch, invertMatch: boolean): 
   return create(HeaderMatcherSchema, {
     name: name.toLowerCase(),
     invertMatch,
+    // What is not there has none of the excluded values.
+    treatMissingHeaderAsEmpty: invertMatch && matcher !== undefined,
     headerMatchSpecifier: matcher ? { case: "stringMatch", value: matcher } : { case: "presentMatch", value: true },
   });
 }

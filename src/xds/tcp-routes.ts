@@ -29,6 +29,7 @@ export function tcpDestination(
     services: visibleServices(mesh, client.namespace),
     client,
     port: port.number,
+    secure: false,
   };
   if (isTls(port.protocol)) {
     const rule = owner.spec.tls.find((one) =>

@@ -4,6 +4,7 @@ import type { RouteSchema, VirtualHostSchema } from "../proto/gen/envoy/config/r
 import { clusterName, type Hostname, ipFamily, outbound } from "../values/index.ts";
 import type { Client } from "./client.ts";
 import { hashPolicyOf } from "./destination.ts";
+import { bodyLimit } from "./direct-bodies.ts";
 import { type Piece, routesPiece } from "./encode.ts";
 import { defaultRetries } from "./retries.ts";
 import { milliseconds } from "./typed.ts";
@@ -46,7 +47,7 @@ export function virtualHost(mesh: Mesh, parts: HostParts): Piece {
     includeRequestAttemptCount: true,
     routes: found.routes() ?? [defaultRoute(mesh, { service, port, client })],
   };
-  const piece = routesPiece(name, { virtualHosts: [message] }, [...service.origins, ...found.origins]);
+  const piece = routesPiece(name, { virtualHosts: [message], ...bodyLimit(message.routes ?? []) }, [...service.origins, ...found.origins]);
   byKey.set(key, { inputs, piece });
   return piece;
 }
@@ -81,6 +82,8 @@ function defaultRoute(
 
 /** Every way in which a request may name the service: with and without port, its addresses, and its short names. */
 function domainsOf(mesh: Mesh, { service, port, services, client }: HostParts): string[] {
+  // On its own address nobody else can be meant, whatever name a caller writes.
+  if (port.protocol === "unset" && service.addresses.length > 0) return ["*"];
   // A domain may stand only once in a route configuration: a name that somebody declares in full is never a short one.
   const free = (name: string) => !services.has(name as Hostname);
   const names: string[] = [service.hostname, ...shortNames(mesh, { service, services, client }).filter(free)];

@@ -78,11 +78,11 @@ export function virtualHostRoutes(
   const { service, port, services, client } = parts;
   const owner = virtualServiceFor(mesh, service, client);
   if (!owner || owner.spec.http.length === 0) return nothing;
-  const context: RouteContext = { mesh, owner, services, client, port: port.number };
+  const context: RouteContext = { mesh, owner, services, client, port: port.number, secure: false };
   return {
     // Where requests go depends on the ports of the destinations, and how they are hashed on rules.
     inputs: [owner, mesh.rules, ...destinationsOf(owner, context), client.labelsKey, client.namespace],
-    origins: [owner.origin],
+    origins: owner.origins,
     routes: () => {
       const routes = httpRoutes(owner, { context, gateway: "mesh" });
       return routes.length > 0 ? routes : undefined;
@@ -111,6 +111,7 @@ export function httpRoutes(
       routes.push({
         name: rule.name ? `${rule.name}${suffix}` : `${owner.name}.${owner.namespace}`,
         match: routeMatch(match),
+        ...(match?.statPrefix ? { statPrefix: match.statPrefix } : {}),
         ...action,
       });
       if (!match || matchesEverything(match)) return routes;

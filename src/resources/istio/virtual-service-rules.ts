@@ -1,7 +1,8 @@
 import { covers, type Hostname } from "../../values/index.ts";
-import { regexProblem } from "../regex.ts";
+import { groupsOf, regexProblem } from "../regex.ts";
 import { isDnsLabel, isDnsSubdomain, type Path, quoted, type Report, repeats } from "../schema.ts";
 import { judgeExportTo } from "./export-to.ts";
+import { judgeHeaderName, judgeHeaders } from "./header-rules.ts";
 import type { HttpRuleFields, StringMatchFields, VirtualServiceFields } from "./virtual-service.ts";
 
 // The rules of VirtualService that look at more than one field, in the order of the fields.
@@ -48,8 +49,8 @@ const corsMethods: ReadonlySet<string> = new Set([
   "TRACE",
   "*",
 ]);
-/** RFC 9110 §5.6.2, with the colon that begins HTTP/2's own header fields. */
-const headerName = /^:?[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+/** What a proxy keeps for an answer of its own, in bytes. */
+export const longestDirectBody = 1024 * 1024;
 
 export function judgeHttpRule(rule: HttpRuleFields, report: Report): void {
   judgeAction(rule, report);
@@ -79,6 +80,12 @@ function judgeAction(rule: HttpRuleFields, report: Report): void {
   const body = rule.directResponse?.body;
   if (body && (body.string === undefined) === (body.bytes === undefined))
     report(["directResponse", "body"], "ISM0505", "must have exactly one of string and bytes");
+  const bytes = body?.bytes;
+  if (bytes !== undefined && !/^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/.test(bytes))
+    report(["directResponse", "body", "bytes"], "ISM0520", "must be base64");
+  const length = body?.string === undefined ? ((bytes?.length ?? 0) / 4) * 3 : Buffer.byteLength(body.string);
+  if (length > longestDirectBody)
+    report(["directResponse", "body"], "ISM0520", `is ${length} bytes long, and at most ${longestDirectBody} are taken`);
 }
 
 function judgeRewrites({ redirect, rewrite }: HttpRuleFields, report: Report): void {
@@ -104,7 +111,26 @@ function judgeRewrites({ redirect, rewrite }: HttpRuleFields, report: Report): v
     if (rewrite.uri !== undefined && rewrite.uriRegexRewrite)
       report(["rewrite", "uriRegexRewrite"], "ISM0512", "excludes uri; keep one of the two");
     if (rewrite.uriRegexRewrite)
-      judgeRegex(rewrite.uriRegexRewrite.match, ["rewrite", "uriRegexRewrite", "match"], report);
+      judgeRegexRewrite(rewrite.uriRegexRewrite, report);
+  }
+}
+
+function judgeRegexRewrite(
+  { match, rewrite }: { readonly match: string; readonly rewrite: string },
+  report: Report,
+): void {
+  const path = ["rewrite", "uriRegexRewrite"];
+  if (match === "") report([...path, "match"], "ISM0510", "must not be empty");
+  const before = regexProblem(match);
+  judgeRegex(match, [...path, "match"], report);
+  if (before) return;
+  const groups = groupsOf(match);
+  for (const [written, char] of rewrite.matchAll(/\\(.?)/g)) {
+    if (char === "\\") continue;
+    if (!/^\d$/.test(char!))
+      report([...path, "rewrite"], "ISM0512", `${quoted(written)} is neither a group such as "\\1" nor "\\\\"`);
+    else if (Number(char) > groups)
+      report([...path, "rewrite"], "ISM0512", `${quoted(written)} names a group that the match does not have`);
   }
 }
 
@@ -157,6 +183,10 @@ function judgeFault({ fault }: HttpRuleFields, report: Report): void {
     report(["fault", "delay", "exponentialDelay"], "ISM0516", "is not a kind of delay that exists; write fixedDelay");
   else if (fault.delay && fault.delay.fixedDelay === undefined)
     report(["fault", "delay"], "ISM0516", "must have fixedDelay");
+  if (fault.delay?.fixedDelay !== undefined && fault.delay.percentage === undefined && fault.delay.percent === undefined)
+    report(["fault", "delay"], "ISM0523", "never happens without a percentage; write for instance {value: 100}");
+  if (fault.abort && fault.abort.percentage === undefined)
+    report(["fault", "abort"], "ISM0523", "never happens without a percentage; write for instance {value: 100}");
   if (!fault.abort) return;
   const { httpStatus, grpcStatus, http2Error } = fault.abort;
   if (http2Error !== undefined)
@@ -212,21 +242,6 @@ function judgeMirrorsAndCors({ mirror, mirrors, corsPolicy }: HttpRuleFields, re
       report(["corsPolicy", "allowOrigins", index], "ISM0515", "must have one of exact, prefix, regex");
 }
 
-function judgeHeaders(headers: HttpRuleFields["headers"], path: Path, report: Report): void {
-  for (const side of ["request", "response"] as const) {
-    const change = headers?.[side];
-    if (!change) continue;
-    for (const verb of ["set", "add"] as const)
-      for (const name of Object.keys(change[verb])) judgeHeaderName(name, [...path, side, verb, name], report);
-    for (const [index, name] of change.remove.entries())
-      judgeHeaderName(name, [...path, side, "remove", index], report);
-  }
-}
-
-function judgeHeaderName(name: string, path: Path, report: Report): void {
-  if (!headerName.test(name)) report(path, "ISM0514", `${quoted(name)} is not the name of a header`);
-}
-
 type Judge = (value: VirtualServiceFields, report: Report) => void;
 
 /** The rules over a whole VirtualService, each with the fields that it looks at. */
@@ -278,6 +293,19 @@ export const judgeVirtualService: ReadonlyArray<{
         for (const [index, { match }] of rules.entries())
           for (const [at, one] of match.entries())
             judgeGatewayNames(one.gateways, [kind, index, "match", at, "gateways"], report);
+    },
+  },
+  {
+    needs: ["hosts", "gateways", "http", "tls", "tcp"],
+    judge({ hosts, gateways, http, tls, tcp }, report) {
+      if (hosts.length > 0) return;
+      const why = "a VirtualService without hosts is a delegate, which has HTTP rules only; write its hosts";
+      if (tls.length > 0) report(["tls"], "ISM0519", why);
+      if (tcp.length > 0) report(["tcp"], "ISM0519", why);
+      if (gateways.length !== 1 || gateways[0] !== "mesh")
+        report(["gateways"], "ISM0519", "a delegate is used where the VirtualService that names it is; write its hosts");
+      for (const [index, { delegate }] of http.entries())
+        if (delegate) report(["http", index, "delegate"], "ISM0519", "a delegate cannot delegate");
     },
   },
   {

@@ -123,7 +123,7 @@ const httpRuleFields = z.strictObject({
       /** 0 means 301. */
       redirectCode: z
         .int()
-        .refine((code) => code === 0 || (code >= 300 && code <= 399), { error: "must be between 300 and 399" })
+        .refine((code) => [0, 301, 302, 303, 307, 308].includes(code), { error: "must be 301, 302, 303, 307 or 308" })
         .transform((code) => code || 301)
         .default(301),
     })
@@ -188,7 +188,8 @@ const tcpRule = z.strictObject({
 });
 
 const fields = z.strictObject({
-  hosts: z.array(routeHost).min(1),
+  /** Without any it is a delegate: other VirtualServices hand requests to it. */
+  hosts: z.array(routeHost).default([]),
   /** `mesh` is the sidecars; else the name of a Gateway, perhaps with its namespace in front. */
   gateways: z.array(text).default(["mesh"]),
   http: z.array(httpRule).default([]),
