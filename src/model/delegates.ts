@@ -1,10 +1,10 @@
 import type { HttpMatch, HttpRule, VirtualService } from "../resources/index.ts";
 import { type Finding, finding } from "./finding.ts";
+import { gatewayKey } from "./gateway-key.ts";
 import { joinMatches } from "./join-matches.ts";
 import type { MeshSettings } from "./mesh.ts";
 import { resolveHost } from "./resolve-host.ts";
 import { visibleTo } from "./service.ts";
-import { gatewayKey } from "./virtual-services.ts";
 import { visibilityOf } from "./visibility.ts";
 
 /** VirtualServices without hosts, by `namespace/name`: others hand a part of their requests to them. */

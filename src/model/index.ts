@@ -5,6 +5,7 @@ export { buildMesh } from "./build.ts";
 export { cached } from "./cached.ts";
 export { targetsOf } from "./check-routes.ts";
 export { type Finding, type FindingCode, findingCodes } from "./finding.ts";
+export { gatewayKey } from "./gateway-key.ts";
 export { type GatewayServer, serversOf } from "./gateways.ts";
 export { type MeshInput, meshKinds } from "./input.ts";
 export { hostnameOfService, tlsModeLabel } from "./kube-services.ts";
@@ -23,4 +24,4 @@ export {
   type Visibility,
   visibleTo,
 } from "./service.ts";
-export { appliesTo, gatewayKey, routesHost, type SourceMatch, type VirtualRoutes } from "./virtual-services.ts";
+export { appliesTo, routesHost, type SourceMatch, type VirtualRoutes } from "./virtual-services.ts";

@@ -72,10 +72,7 @@ function joinPlain<T>(outer: T | undefined, inner: T | undefined): T | undefined
 }
 
 /** The narrower of two tests when it lies within the other. */
-function joinText(
-  outer: StringMatch | undefined,
-  inner: StringMatch | undefined,
-): StringMatch | undefined | Nothing {
+function joinText(outer: StringMatch | undefined, inner: StringMatch | undefined): StringMatch | undefined | Nothing {
   if (outer === undefined || isAnything(outer)) return inner ?? outer;
   if (inner === undefined || isAnything(inner)) return outer;
   if (outer.regex !== undefined || inner.regex !== undefined) return outer.regex === inner.regex ? inner : nothing;

@@ -3,6 +3,7 @@ import { covers, type Hostname, type Labels, type Origin, parseIp, selects } fro
 import { byAge } from "./age.ts";
 import { delegated, delegatesOf } from "./delegates.ts";
 import { type Finding, finding } from "./finding.ts";
+import { gatewayKey } from "./gateway-key.ts";
 import type { MeshSettings } from "./mesh.ts";
 import { resolveHost } from "./resolve-host.ts";
 import type { Visibility } from "./service.ts";
@@ -40,10 +41,7 @@ export interface VirtualServiceBook {
 
 export const noVirtualServices: VirtualServiceBook = { routes: Object.freeze([]), findings: Object.freeze([]) };
 
-export function buildVirtualServices(
-  services: Iterable<VirtualService>,
-  settings: MeshSettings,
-): VirtualServiceBook {
+export function buildVirtualServices(services: Iterable<VirtualService>, settings: MeshSettings): VirtualServiceBook {
   const delegates = new Map<string, VirtualService>();
   const roots: VirtualService[] = [];
   for (const service of services) {
@@ -86,8 +84,9 @@ function remembered(
   settings: MeshSettings,
 ): Remembered {
   const { spec, metadata, origin } = root;
-  const { http, used, findings } =
-    spec.http.some((rule) => rule.delegate) ? delegated(root, delegates, settings) : { http: spec.http, used: [], findings: [] };
+  const { http, used, findings } = spec.http.some((rule) => rule.delegate)
+    ? delegated(root, delegates, settings)
+    : { http: spec.http, used: [], findings: [] };
   const routes: VirtualRoutes = Object.freeze({
     name: metadata.name,
     namespace: metadata.namespace,
@@ -105,12 +104,6 @@ function remembered(
     origins: Object.freeze([...new Set([origin, ...used.flatMap((one) => one?.origin ?? [])])]),
   });
   return { used, clusterDomain: settings.clusterDomain, routes, findings };
-}
-
-/** `mesh` stays; a name becomes `namespace/name`. */
-export function gatewayKey(gateway: string, namespace: string): string {
-  if (gateway === "mesh" || gateway.includes("/")) return gateway;
-  return `${namespace}/${gateway}`;
 }
 
 /** Whether routes written for `pattern` are about `host`. */

@@ -355,12 +355,7 @@ const virtualServices: readonly Row[] = [
   {
     it: "a delegate with TCP and TLS rules, gateways and a delegate of its own",
     spec: "{gateways: [g], http: [{delegate: {name: a}}], tls: [{match: [{sniHosts: [a.b]}], route: [{destination: {host: a}}]}], tcp: [{route: [{destination: {host: a}}]}]}",
-    gets: [
-      "spec.tls ISM0519",
-      "spec.tcp ISM0519",
-      "spec.gateways ISM0519",
-      "spec.http[0].delegate ISM0519",
-    ],
+    gets: ["spec.tls ISM0519", "spec.tcp ISM0519", "spec.gateways ISM0519", "spec.http[0].delegate ISM0519"],
   },
   {
     it: "a redirect with a code that tells nobody to go anywhere",
@@ -413,9 +408,7 @@ const virtualServices: readonly Row[] = [
   },
   {
     it: "headers that say where a message ends, of a request line, with a line feed, with an unknown operator",
-    spec: rule(
-      `${to}, headers: {request: {set: {Content-Length: "1", ":path": /, x-a: "a\\nb", x-b: "%WHO_KNOWS%"}}}`,
-    ),
+    spec: rule(`${to}, headers: {request: {set: {Content-Length: "1", ":path": /, x-a: "a\\nb", x-b: "%WHO_KNOWS%"}}}`),
     gets: [
       "spec.http[0].headers.request.set.Content-Length ISM0509",
       'spec.http[0].headers.request.set[":path"] ISM0509',

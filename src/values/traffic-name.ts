@@ -4,14 +4,16 @@ export interface TrafficName {
   readonly port: number;
   readonly subset: string;
   readonly host: string;
+  /** Set where a port has a cluster for HTTP beside the one for whatever else is spoken there. */
+  readonly http?: true;
 }
 
-/** The name of a cluster: `outbound|8000||httpbin.bar.global`. */
-export function clusterName({ direction, port, subset, host }: TrafficName): string {
-  return `${direction}|${port}|${subset}|${host}`;
+/** The name of a cluster: `outbound|8000||httpbin.bar.global`; the one for HTTP of such a port ends in `|http`. */
+export function clusterName({ direction, port, subset, host, http }: TrafficName): string {
+  return `${direction}|${port}|${subset}|${host}${http ? "|http" : ""}`;
 }
 
-/** The same as a TLS server name: `outbound_.8000_._.httpbin.bar.global`. */
+/** The same as a TLS server name, whatever is spoken within: `outbound_.8000_._.httpbin.bar.global`. */
 export function sniName({ direction, port, subset, host }: TrafficName): string {
   return `${direction}_.${port}_.${subset}_.${host}`;
 }
@@ -21,7 +23,10 @@ export function outbound(host: string, port: number, subset = ""): TrafficName {
 }
 
 export function parseClusterName(text: string): TrafficName | undefined {
-  return fromParts(text.split("|"));
+  const parts = text.split("|");
+  const http = parts.length === 5 && parts[4] === "http";
+  const found = fromParts(http ? parts.slice(0, 4) : parts);
+  return found && http ? { ...found, http } : found;
 }
 
 /** Splits at the first three dots; each of the first three parts ends in an underscore. */

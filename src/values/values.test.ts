@@ -104,6 +104,7 @@ describe("traffic names", () => {
     expect(clusterName(name)).toBe("outbound|8000|v2|httpbin.bar.global");
     expect(sniName(name)).toBe("outbound_.8000_.v2_.httpbin.bar.global");
     expect(parseClusterName(clusterName(name))).toEqual(name);
+    expect(parseClusterName(clusterName({ ...name, http: true }))).toEqual({ ...name, http: true });
     expect(parseSniName(sniName(name))).toEqual(name);
     expect(parseSniName("outbound_.8000_._.httpbin.bar.global")).toEqual(outbound("httpbin.bar.global", 8000));
   });

@@ -62,9 +62,9 @@ export function clustersOf(
   const made: MadeCluster[] = [];
   for (const port of service.ports) {
     if (port.protocol === "udp") continue;
-    made.push(makeCluster({ service, port, subset: undefined, rule, client, settings, form }));
-    for (const subset of rule?.subsets ?? [])
-      made.push(makeCluster({ service, port, subset, rule, client, settings, form }));
+    for (const subset of [undefined, ...(rule?.subsets ?? [])])
+      for (const http of form === "own-traffic" ? spokenOn(port) : [false])
+        made.push(makeCluster({ service, port, subset, http, rule, client, settings, form }));
   }
   byKey.set(key, { rule, settings, made });
   return made;
@@ -75,13 +75,31 @@ export function clusterNamesOf(service: Service, rule: MergedRule | undefined): 
   const subsets = ["", ...(rule?.subsets ?? []).map((one) => one.name)];
   return service.ports
     .filter((port) => port.protocol !== "udp")
-    .flatMap((port) => subsets.map((subset) => clusterName(outbound(service.hostname, port.number, subset))));
+    .flatMap((port) =>
+      subsets.flatMap((subset) => spokenOn(port).map((http) => clusterName(named(service, { port, subset, http })))),
+    );
+}
+
+/**
+ * A port of undeclared protocol has two clusters. They say the same but for what a ClientHello tells the server: there
+ * it decides whether requests are looked at, and by then this end knows.
+ */
+const spokenOn = ({ protocol }: ServicePort): readonly boolean[] => (protocol === "unset" ? [false, true] : [false]);
+
+function named(
+  { hostname }: Service,
+  { port, subset, http }: { readonly port: ServicePort; readonly subset: string; readonly http: boolean },
+) {
+  const traffic = outbound(hostname, port.number, subset);
+  return http ? { ...traffic, http } : traffic;
 }
 
 interface ClusterParts {
   readonly service: Service;
   readonly port: ServicePort;
   readonly subset: Subset | undefined;
+  /** For what was understood as HTTP at a port of undeclared protocol. */
+  readonly http: boolean;
   readonly rule: MergedRule | undefined;
   readonly client: Client;
   readonly settings: MeshSettings;
@@ -89,8 +107,9 @@ interface ClusterParts {
 }
 
 function makeCluster(parts: ClusterParts): MadeCluster {
-  const { service, port, subset, rule, client, settings, form } = parts;
-  const traffic = outbound(service.hostname, port.number, subset?.name ?? "");
+  const { service, port, subset, http, rule, client, settings, form } = parts;
+  const traffic = named(service, { port, subset: subset?.name ?? "", http });
+  const spoken: ServicePort = http ? { ...port, protocol: "http" } : port;
   const name = form === "passed-on" ? sniName(traffic) : clusterName(traffic);
   const policy = policyFor(rule, port.number, subset);
   const seen = endpointsFor(service, { port, subset, networks: client.networks });
@@ -124,7 +143,7 @@ function makeCluster(parts: ClusterParts): MadeCluster {
       ? {}
       : protection({
           service,
-          port,
+          port: spoken,
           subset,
           settings,
           policy,

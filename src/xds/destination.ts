@@ -19,13 +19,18 @@ export interface RouteContext {
 
 type Destination = HttpRule["route"][number]["destination"];
 
-/** The cluster of a destination: its port, else the host's only port, else the port that was called. */
-export function destinationCluster(destination: Destination, context: RouteContext): string {
+/**
+ * The cluster of a destination: its port, else the host's only port, else the port that was called. Requests that were
+ * understood as HTTP have a cluster of their own at a port of undeclared protocol.
+ */
+export function destinationCluster(destination: Destination, context: RouteContext, spoken: "http" | "bytes"): string {
   const host = resolveHost(destination.host, context.owner.namespace, context.mesh.settings);
   const service = context.services.get(host);
   const only = service?.ports.length === 1 ? service.ports[0]!.number : undefined;
   const port = destination.port?.number ?? only ?? context.port;
-  return clusterName(outbound(host, port, destination.subset ?? ""));
+  const traffic = outbound(host, port, destination.subset ?? "");
+  const detected = spoken === "http" && service?.ports.find((one) => one.number === port)?.protocol === "unset";
+  return clusterName(detected ? { ...traffic, http: true } : traffic);
 }
 
 /** What requests are hashed by, where the destination's rule asks for it. It stands on the route, not on the cluster. */

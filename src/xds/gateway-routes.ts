@@ -17,7 +17,10 @@ export function gatewayRoutes(
   const origins = new Set<Origin>(servers.map((one) => one.origin));
   for (const one of servers) {
     for (const owner of boundTo(work, one)) {
-      const routes = httpRoutes(owner, { context: contextOf(work, owner, one.server.tls !== undefined && !one.server.tls.httpsRedirect), gateway: one.key });
+      const routes = httpRoutes(owner, {
+        context: contextOf(work, owner, one.server.tls !== undefined && !one.server.tls.httpsRedirect),
+        gateway: one.key,
+      });
       for (const route of routes) noteClusters(work, route);
       for (const origin of owner.origins) origins.add(origin);
       const hosts = new Set(

@@ -3,13 +3,13 @@ import { TrafficDirection } from "../proto/gen/envoy/config/core/v3/base_pb.js";
 import type { FilterChainSchema } from "../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
 import { ListenerSchema } from "../proto/gen/envoy/config/listener/v3/listener_pb.js";
 import type { Versioned } from "../proto/index.ts";
-import { clusterName, type Hostname, outbound, SortedMap } from "../values/index.ts";
+import { clusterName, type Hostname, type Ip, outbound, SortedMap } from "../values/index.ts";
 import type { Client } from "./client.ts";
 import { lazily, versioned } from "./encode.ts";
 import { httpConnection, tcpProxy } from "./http-connection.ts";
 import { type Bind, type TcpChain, type Wish, wishesOf } from "./listener-wishes.ts";
 import { fallbackCluster, listenerFilters, plainHttp } from "./listeners.ts";
-import { tcpDestination } from "./tcp-routes.ts";
+import { tcpRoutes } from "./tcp-routes.ts";
 import type { Seen } from "./touched.ts";
 import { type Fields, milliseconds, socketAddress } from "./typed.ts";
 
@@ -120,6 +120,8 @@ function editsOf(
 interface ListenerLayout extends Bind {
   readonly http: boolean;
   readonly tcp: readonly TcpChain[];
+  /** Whether it stands for one address. */
+  readonly alone: boolean;
 }
 
 /** On an address of its own the first service takes all; elsewhere each has its chain. */
@@ -131,6 +133,7 @@ function layoutOf({ bind, plain, chained }: Group): ListenerLayout {
     ...(first ? first.bind : bind),
     http: plain.size > 0 || used.some((one) => one.http),
     tcp: used.flatMap((one) => one.chain ?? []),
+    alone: first?.alone === true,
   };
 }
 
@@ -138,7 +141,7 @@ function encodeListener(
   mesh: Mesh,
   { name, group, client }: { readonly name: string; readonly group: Group; readonly client: Client },
 ): Pick<Versioned, "version" | "bytes"> {
-  const { bind, port, routes, http, tcp } = layoutOf(group);
+  const { bind, port, routes, http, tcp, alone } = layoutOf(group);
   const fallback = fallbackCluster(mesh);
   const chains: Fields<typeof FilterChainSchema>[] = [];
   if (http)
@@ -151,12 +154,16 @@ function encodeListener(
   let last: Fields<typeof FilterChainSchema> | undefined;
   const seen = new Set<string>();
   // The list is in order of host name; of chains that match the same, a listener can have only one.
-  for (const { service, port: servicePort, ranges, serverNames } of tcp) {
+  const address = alone ? (bind as Ip) : undefined;
+  const routed = tcp.flatMap((chain) => tcpRoutes(mesh, { chain, address, client }).map((route) => ({ chain, route })));
+  for (const { chain, route } of routed) {
+    const { service, port: servicePort } = chain;
+    const { ranges, serverNames, to } = route;
     const filters = [
       tcpProxy({
         listener: name,
         statPrefix: clusterName(outbound(service.hostname, servicePort.number)),
-        to: tcpDestination(mesh, { service, port: servicePort, client }),
+        to,
       }),
     ];
     if (ranges.length === 0 && serverNames.length === 0) {
@@ -176,7 +183,7 @@ function encodeListener(
     name: "PassthroughFilterChain",
     filters: [tcpProxy({ listener: name, statPrefix: fallback, to: fallback })],
   };
-  const inspects = http || tcp.some((one) => one.serverNames.length > 0);
+  const inspects = http || routed.some(({ route }) => route.serverNames.length > 0);
   return versioned(ListenerSchema, {
     name,
     origins: [],

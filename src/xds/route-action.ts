@@ -44,12 +44,12 @@ function forwardOf(rule: HttpRule, context: RouteContext): ActionFields {
   return {
     clusterSpecifier:
       single && !single.headers
-        ? { case: "cluster", value: destinationCluster(single.destination, context) }
+        ? { case: "cluster", value: destinationCluster(single.destination, context, "http") }
         : {
             case: "weightedClusters",
             value: {
               clusters: routes.map((one) => ({
-                name: destinationCluster(one.destination, context),
+                name: destinationCluster(one.destination, context, "http"),
                 weight: one.weight,
                 ...headerFields(one.headers),
                 ...hostOf(hostSet(one.headers)),
@@ -85,7 +85,7 @@ function mirrorsOf(rule: HttpRule, context: RouteContext): NonNullable<ActionFie
   return all
     .filter((one) => one.percentage?.value !== 0)
     .map((one) => ({
-      cluster: destinationCluster(one.destination, context),
+      cluster: destinationCluster(one.destination, context, "http"),
       runtimeFraction: { defaultValue: fraction(one.percentage?.value ?? 100) },
     }));
 }

@@ -66,7 +66,8 @@ export function routeMatch(match: HttpMatch | undefined): MatchFields {
 function pathOf(uri: StringMatch | undefined): NonNullable<MatchFields["pathSpecifier"]> {
   if (uri?.exact !== undefined) return { case: "path", value: uri.exact };
   if (uri?.prefix !== undefined && uri.prefix !== "") return { case: "prefix", value: uri.prefix };
-  if (uri?.regex !== undefined && uri.regex !== "" && uri.regex !== "*") return { case: "safeRegex", value: { regex: uri.regex } };
+  if (uri?.regex !== undefined && uri.regex !== "" && uri.regex !== "*")
+    return { case: "safeRegex", value: { regex: uri.regex } };
   return { case: "prefix", value: "/" };
 }
 

@@ -47,7 +47,10 @@ export function virtualHost(mesh: Mesh, parts: HostParts): Piece {
     includeRequestAttemptCount: true,
     routes: found.routes() ?? [defaultRoute(mesh, { service, port, client })],
   };
-  const piece = routesPiece(name, { virtualHosts: [message], ...bodyLimit(message.routes ?? []) }, [...service.origins, ...found.origins]);
+  const piece = routesPiece(name, { virtualHosts: [message], ...bodyLimit(message.routes ?? []) }, [
+    ...service.origins,
+    ...found.origins,
+  ]);
   byKey.set(key, { inputs, piece });
   return piece;
 }
@@ -64,6 +67,8 @@ function defaultRoute(
   mesh: Mesh,
   { service, port, client }: Pick<HostParts, "service" | "port" | "client">,
 ): MessageInitShape<typeof RouteSchema> {
+  const traffic = outbound(service.hostname, port.number);
+  const cluster = clusterName(port.protocol === "unset" ? { ...traffic, http: true } : traffic);
   return {
     name: "default",
     match: { pathSpecifier: { case: "prefix", value: "/" } },
@@ -71,7 +76,7 @@ function defaultRoute(
     action: {
       case: "route",
       value: {
-        clusterSpecifier: { case: "cluster", value: clusterName(outbound(service.hostname, port.number)) },
+        clusterSpecifier: { case: "cluster", value: cluster },
         timeout: milliseconds(0),
         retryPolicy: defaultRetries,
         hashPolicy: hashPolicyOf(mesh, { service, port: port.number, subset: undefined, client }),

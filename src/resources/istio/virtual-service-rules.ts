@@ -85,7 +85,11 @@ function judgeAction(rule: HttpRuleFields, report: Report): void {
     report(["directResponse", "body", "bytes"], "ISM0520", "must be base64");
   const length = body?.string === undefined ? ((bytes?.length ?? 0) / 4) * 3 : Buffer.byteLength(body.string);
   if (length > longestDirectBody)
-    report(["directResponse", "body"], "ISM0520", `is ${length} bytes long, and at most ${longestDirectBody} are taken`);
+    report(
+      ["directResponse", "body"],
+      "ISM0520",
+      `is ${length} bytes long, and at most ${longestDirectBody} are taken`,
+    );
 }
 
 function judgeRewrites({ redirect, rewrite }: HttpRuleFields, report: Report): void {
@@ -110,8 +114,7 @@ function judgeRewrites({ redirect, rewrite }: HttpRuleFields, report: Report): v
       report(["rewrite"], "ISM0512", "must say what to: uri, authority or uriRegexRewrite");
     if (rewrite.uri !== undefined && rewrite.uriRegexRewrite)
       report(["rewrite", "uriRegexRewrite"], "ISM0512", "excludes uri; keep one of the two");
-    if (rewrite.uriRegexRewrite)
-      judgeRegexRewrite(rewrite.uriRegexRewrite, report);
+    if (rewrite.uriRegexRewrite) judgeRegexRewrite(rewrite.uriRegexRewrite, report);
   }
 }
 
@@ -183,7 +186,11 @@ function judgeFault({ fault }: HttpRuleFields, report: Report): void {
     report(["fault", "delay", "exponentialDelay"], "ISM0516", "is not a kind of delay that exists; write fixedDelay");
   else if (fault.delay && fault.delay.fixedDelay === undefined)
     report(["fault", "delay"], "ISM0516", "must have fixedDelay");
-  if (fault.delay?.fixedDelay !== undefined && fault.delay.percentage === undefined && fault.delay.percent === undefined)
+  if (
+    fault.delay?.fixedDelay !== undefined &&
+    fault.delay.percentage === undefined &&
+    fault.delay.percent === undefined
+  )
     report(["fault", "delay"], "ISM0523", "never happens without a percentage; write for instance {value: 100}");
   if (fault.abort && fault.abort.percentage === undefined)
     report(["fault", "abort"], "ISM0523", "never happens without a percentage; write for instance {value: 100}");
@@ -303,7 +310,11 @@ export const judgeVirtualService: ReadonlyArray<{
       if (tls.length > 0) report(["tls"], "ISM0519", why);
       if (tcp.length > 0) report(["tcp"], "ISM0519", why);
       if (gateways.length !== 1 || gateways[0] !== "mesh")
-        report(["gateways"], "ISM0519", "a delegate is used where the VirtualService that names it is; write its hosts");
+        report(
+          ["gateways"],
+          "ISM0519",
+          "a delegate is used where the VirtualService that names it is; write its hosts",
+        );
       for (const [index, { delegate }] of http.entries())
         if (delegate) report(["http", index, "delegate"], "ISM0519", "a delegate cannot delegate");
     },
