@@ -228,7 +228,8 @@ export async function startProxyProcess(options: {
   const profile = profileDir
     ? ["--cpu-prof", `--cpu-prof-dir=${profileDir}`, `--cpu-prof-name=${name}.cpuprofile`]
     : [];
-  const program = startProgram("measured", [node, ...profile, benchFile("proxy-process.js"), file], {
+  const flags = (process.env["BENCH_NODE_FLAGS"] ?? "").split(" ").filter((flag) => flag !== "");
+  const program = startProgram("measured", [node, ...flags, ...profile, benchFile("proxy-process.js"), file], {
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });
   await new Promise<void>((resolve, reject) => {

@@ -5,7 +5,8 @@ import { PassThrough } from "node:stream";
 import { expect, test } from "vitest";
 import { dial, server } from "../testdata/scene.ts";
 import { passReads } from "./pass-reads.ts";
-import { keep, readShared, sharedBufferFor, takeReads, takeReadsInto } from "./reads.ts";
+import { keep, lend } from "./read-buffers.ts";
+import { readShared, takeReads } from "./reads.ts";
 
 /** Both ends of a connection, the accepted one as the acceptor leaves it. */
 async function connected(): Promise<{ readonly client: Socket; readonly accepted: Socket }> {
@@ -23,8 +24,7 @@ async function connected(): Promise<{ readonly client: Socket; readonly accepted
 
 test("this runtime reads into the buffers that it is given", async () => {
   const { accepted } = await connected();
-  const options = { sink: () => {}, buffer: sharedBufferFor(accepted), next: undefined };
-  expect(takeReadsInto(accepted, options)).toBe(true);
+  expect(takeReads(accepted, () => {})).toBe(true);
 });
 
 test("what has come before somebody reads comes first, and what was put back before that", async () => {
@@ -51,6 +51,36 @@ test("bytes that are kept stay as they were while others come", async () => {
     await expect.poll(() => kept.length).toBe(text === "first" ? 1 : 2);
   }
   expect(kept.map(String)).toEqual(["first", "other"]);
+});
+
+test("bytes that are lent stay as they were while others come, and their buffer is used again after that", async () => {
+  const { client, accepted } = await connected();
+  const lent: Array<{ readonly bytes: Buffer; readonly copy: Buffer; readonly release: () => void }> = [];
+  const buffers = new Set<ArrayBufferLike>();
+  let lending = true;
+  let got = 0;
+  takeReads(accepted, (bytes) => {
+    got += bytes.length;
+    const release = lend(bytes);
+    if (!release) return;
+    if (!lending) buffers.add(bytes.buffer);
+    if (lending) lent.push({ bytes, copy: Buffer.from(bytes), release });
+    else release();
+  });
+  const send = async (size: number) => {
+    const expected = got + size;
+    client.write(randomBytes(size));
+    await expect.poll(() => got).toBe(expected);
+  };
+  await send(2 * 1024 * 1024);
+  expect(lent.length).toBeGreaterThan(1);
+  expect(new Set(lent.map(({ bytes }) => bytes.buffer)).size).toBe(lent.length);
+  expect(lent.every(({ bytes, copy }) => bytes.equals(copy))).toBe(true);
+  for (const { release } of lent) release();
+  lending = false;
+  await send(2 * 1024 * 1024);
+  // Nobody holds what is read now: the socket needs no second buffer.
+  expect(buffers.size).toBe(1);
 });
 
 test("a paused socket brings nothing until it is resumed, and then all of it", async () => {

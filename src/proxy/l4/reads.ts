@@ -1,5 +1,6 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { ReadBuffers } from "./read-buffers.ts";
 
 /*
  * The runtime gives every read a buffer of 64 KiB of its own, shrinks it to what came, and leaves it to the garbage
@@ -20,9 +21,6 @@ interface Readable {
   readonly _handle?: { readonly useUserBuffer?: (buffer: Uint8Array) => unknown } | null;
 }
 
-/** For plain and for TLS sockets each its own: reading one may write to, and so read from, one of the other kind. */
-const shared = { plain: Buffer.allocUnsafeSlow(64 * 1024), tls: Buffer.allocUnsafeSlow(64 * 1024) };
-
 /**
  * All bytes that wait in a socket, in one piece; null when none do. Without a size, a runtime from Node 26 on gives the
  * first piece alone.
@@ -33,37 +31,26 @@ export function readWaiting(socket: Duplex): Buffer | null {
 
 /**
  * Hands all bytes of a socket to `sink` from now on, those first that wait in it. They are the sink's for the length of
- * the call only: see `keep`. The socket's `pause`, `resume`, `end` and `close` are as ever; it must have no other reader.
+ * the call only: see `keep` and `lend`. The socket's `pause`, `resume`, `end` and `close` are as ever; it must have no
+ * other reader. False where the runtime chooses the buffers.
  */
-export function takeReads(socket: Duplex, sink: (bytes: Buffer) => void): void {
-  takeReadsInto(socket, { sink, buffer: sharedBufferFor(socket), next: undefined });
-}
-
-/**
- * The same with a buffer of the caller's choice; `next` is asked after each read for the one of the next read. False
- * where the runtime chooses the buffers.
- */
-export function takeReadsInto(
-  socket: Duplex,
-  options: {
-    readonly sink: (bytes: Buffer) => void;
-    readonly buffer: Buffer;
-    readonly next: (() => Buffer) | undefined;
-  },
-): boolean {
-  const { sink, buffer, next } = options;
+export function takeReads(socket: Duplex, sink: (bytes: Buffer) => void): boolean {
+  const buffers = new ReadBuffers(socket);
   const waiting = socket.readableLength > 0 ? readWaiting(socket) : null;
   const switched = switchReads(socket, {
-    buffer,
-    next,
+    buffer: buffers.first,
+    next: () => buffers.next(),
     callback: (count, filled) => {
+      buffers.filled(count);
       sink(count === filled.length ? filled : filled.subarray(0, count));
       // A pause has stopped the reading itself.
       return true;
     },
   });
-  if (switched) socket.resume();
-  else socket.on("data", sink);
+  if (switched) {
+    socket.once("close", () => buffers.done());
+    socket.resume();
+  } else socket.on("data", sink);
   // Last, because the sink may pause or destroy the socket.
   if (waiting) sink(waiting);
   return switched;
@@ -71,15 +58,16 @@ export function takeReadsInto(
 
 /** Spares an accepted socket the runtime's buffers from its first read on. All else about it is as ever. */
 export function readShared(socket: Socket): void {
+  const { first } = new ReadBuffers(socket);
   const callback = (count: number, filled: Buffer) => socket.push(Buffer.from(filled.subarray(0, count)));
-  switchReads(socket, { buffer: shared.plain, next: undefined, callback });
+  switchReads(socket, { buffer: first, next: undefined, callback });
 }
 
 function switchReads(
   socket: Duplex,
   to: {
     readonly buffer: Buffer;
-    readonly next: (() => Buffer) | undefined;
+    readonly next: (() => Buffer | undefined) | undefined;
     /** False stops reading. */
     readonly callback: (count: number, filled: Buffer) => boolean;
   },
@@ -92,16 +80,6 @@ function switchReads(
   readable[hooks.callback] = to.callback;
   readable[hooks.next] = to.next ?? null;
   return true;
-}
-
-/** What all sockets of its kind are read into, one after the other. */
-export function sharedBufferFor(socket: Duplex): Buffer {
-  return "encrypted" in socket ? shared.tls : shared.plain;
-}
-
-/** Bytes that outlive the call in which they came: the same where they do anyhow, else a copy. */
-export function keep(bytes: Buffer): Buffer {
-  return bytes.buffer === shared.plain.buffer || bytes.buffer === shared.tls.buffer ? Buffer.from(bytes) : bytes;
 }
 
 let known: Hooks | null | undefined;

@@ -1,5 +1,6 @@
 import { Failure } from "../../base/index.ts";
-import { keep, takeReads } from "../l4/reads.ts";
+import { keep } from "../l4/read-buffers.ts";
+import { takeReads } from "../l4/reads.ts";
 import type { UpstreamSocket } from "../upstream/upstream.ts";
 import { ChunkedReader } from "./chunked.ts";
 import { endOfHead, type Http1Response, parseResponseHead } from "./head.ts";

@@ -1,4 +1,4 @@
-import { keep } from "../l4/reads.ts";
+import { keep } from "../l4/read-buffers.ts";
 import { ChunkedReader } from "./chunked.ts";
 import { endOfHead, type Http1Request, parseRequestHead } from "./head.ts";
 import type { Headers } from "./headers.ts";

@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
-import { keep } from "../l4/reads.ts";
+import { keep, lend } from "../l4/read-buffers.ts";
+import { atTurnEnd } from "../l4/turn-end.ts";
 import type { Headers } from "./headers.ts";
 import { limits } from "./message.ts";
 
@@ -17,13 +18,15 @@ export function fieldLines(headers: Headers): string {
 }
 
 /**
- * Collects what belongs to one message and writes it at once: when the message ends, when the tick ends, or when it has
- * grown past a buffer.
+ * Collects what belongs to one message and writes it at once: when the message ends, when all that has come has been read,
+ * or when it has grown past a buffer.
  */
 export class MessageWriter {
   readonly #socket: Duplex;
   #text = "";
   #parts: Array<Buffer | string> = [];
+  /** Of each part: what gives its bytes back to the socket that read them, where they are lent. */
+  #releases: Array<(() => void) | undefined> = [];
   #bytes = 0;
   #scheduled = false;
   #chunked = false;
@@ -72,11 +75,11 @@ export class MessageWriter {
     this.flush();
   }
 
-  /** Writes at the end of this tick, unless something writes before. */
+  /** Writes when all that has come in this turn has been read, unless something writes before. */
   schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    queueMicrotask(this.#flushLater);
+    atTurnEnd(this.#flushLater);
   }
 
   flush(): void {
@@ -91,11 +94,16 @@ export class MessageWriter {
       return;
     }
     const total = text.length + this.#bytes;
+    const releases = this.#releases;
     this.#text = "";
     this.#parts = [];
+    this.#releases = [];
     this.#bytes = 0;
     this.written += total;
-    if (socket.destroyed || socket.writableEnded) return;
+    if (socket.destroyed || socket.writableEnded) {
+      for (const release of releases) release?.();
+      return;
+    }
     if (total <= copyBelow) {
       const all = Buffer.allocUnsafe(total);
       let at = text === "" ? 0 : all.write(text, 0, "latin1");
@@ -106,20 +114,23 @@ export class MessageWriter {
           at += part.length;
         }
       }
+      for (const release of releases) release?.();
       socket.write(all);
       return;
     }
     socket.cork();
     if (text !== "") socket.write(text, "latin1");
-    for (const part of parts) {
+    for (const [i, part] of parts.entries()) {
       if (typeof part === "string") socket.write(part, "latin1");
-      else socket.write(part);
+      else socket.write(part, releases[i]);
     }
     socket.uncork();
   }
 
   #add(part: Buffer | string): void {
-    this.#parts.push(typeof part === "string" ? part : keep(part));
+    const release = typeof part === "string" ? undefined : lend(part);
+    this.#parts.push(typeof part === "string" || release ? part : keep(part));
+    this.#releases.push(release);
     this.#bytes += part.length;
   }
 }

@@ -1,6 +1,6 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
 import { type Clock, Failure } from "../../base/index.ts";
-import { keep } from "../l4/reads.ts";
+import { writeKept } from "../l4/read-buffers.ts";
 import type { UpstreamSocket } from "../upstream/upstream.ts";
 import { type Headers, isFieldName, isFieldValue } from "./headers.ts";
 import { fromNode, toNode } from "./http2-headers.ts";
@@ -220,7 +220,7 @@ class Http2ClientStream implements UpstreamStream {
 
   data(chunk: Buffer): boolean {
     if (this.#stream.destroyed || this.#stream.writableEnded) return true;
-    return this.#stream.write(keep(chunk));
+    return writeKept(this.#stream, chunk);
   }
 
   end(trailers: Headers | undefined): void {

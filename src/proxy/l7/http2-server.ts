@@ -5,7 +5,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
-import { keep } from "../l4/reads.ts";
+import { writeKept } from "../l4/read-buffers.ts";
 import { tellRefused } from "./account.ts";
 import { Exchange } from "./exchange.ts";
 import { type Headers, isFieldName, isFieldValue } from "./headers.ts";
@@ -293,7 +293,7 @@ class Http2Downstream implements Downstream {
   data(chunk: Buffer): boolean {
     const stream = this.#stream;
     if (stream.destroyed || stream.writableEnded) return true;
-    return stream.write(keep(chunk));
+    return writeKept(stream, chunk);
   }
 
   end(trailers: Headers | undefined): void {

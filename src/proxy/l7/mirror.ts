@@ -1,5 +1,5 @@
 import type { Mirror } from "../config/route.ts";
-import { keep } from "../l4/reads.ts";
+import { keep } from "../l4/read-buffers.ts";
 import { limits, type RequestHead, type UpstreamHandler } from "./message.ts";
 import type { Served } from "./serve-http.ts";
 

@@ -1,4 +1,4 @@
-import { keep } from "../l4/reads.ts";
+import { keep } from "../l4/read-buffers.ts";
 import type { Headers } from "./headers.ts";
 import { type Downstream, limits, type RequestHead, type UpstreamStream } from "./message.ts";
 
