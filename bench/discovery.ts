@@ -3,6 +3,7 @@ import { createAdsServer, startGrpcServer } from "../src/ads/index.ts";
 import { Cell, Metrics, type Scope, silentLogger, systemClock } from "../src/base/index.ts";
 import type { Snapshot } from "../src/proto/index.ts";
 import { startSecretService } from "../src/proxy/agent/envoy/sds.ts";
+import { startFileSecrets } from "../src/proxy/agent/file-secrets.ts";
 import type { Secrets } from "../src/proxy/index.ts";
 import { type Issued, secretsOf } from "./issued.ts";
 
@@ -38,6 +39,8 @@ export async function serveSecrets(
 ): Promise<string> {
   const path = join(dir, `${name}.sock`);
   const secrets = new Cell<Secrets>(secretsOf(issued));
-  await startSecretService({ path, secrets }, { clock: systemClock, log: silentLogger, metrics: new Metrics() }, scope);
+  const files = startFileSecrets({ clock: systemClock, log: silentLogger }, scope);
+  const deps = { clock: systemClock, log: silentLogger, metrics: new Metrics() };
+  await startSecretService({ path, secrets, files }, deps, scope);
   return path;
 }

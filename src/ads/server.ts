@@ -52,6 +52,8 @@ export interface SnapshotSource {
   readonly value: Snapshot;
   /** Calls `notify` at each later change. Returns how to stop. */
   subscribe(notify: () => void): () => void;
+  /** For who makes only what is asked for: told of names before they are looked up; what it returns is waited for. */
+  asked?(typeUrl: string, names: readonly string[]): Promise<void>;
 }
 
 export interface AdsServerDeps {
@@ -137,7 +139,9 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
       log.info({ node: node.id, address: caller.address, protocol: protocol.name }, "proxy connected");
       let request: IteratorResult<Request> = first;
       for (; !request.done; request = await requests.next()) {
-        if (hear(connection, protocol.typeUrl(request.value), protocol.ask(request.value))) queue.need(connection);
+        const [typeUrl, ask] = [protocol.typeUrl(request.value), protocol.ask(request.value)];
+        if (snapshot.asked) await snapshot.asked(typeUrl, ask.protocol === "delta" ? ask.subscribe : ask.names);
+        if (hear(connection, typeUrl, ask)) queue.need(connection);
       }
     } finally {
       ended = true;

@@ -10,6 +10,7 @@ import { type KubeStage, nextKube, noKube } from "./kube-stage.ts";
 import { type MergedServices, nextServices, nothingMerged } from "./merge.ts";
 import type { Mesh, MeshSettings, Workload } from "./mesh.ts";
 import { buildRuleBook, noRules } from "./rules.ts";
+import { nextSecrets } from "./secrets.ts";
 import type { Service } from "./service.ts";
 import { buildVirtualServices, noVirtualServices, type VirtualServiceBook } from "./virtual-services.ts";
 import { nextWorkloads } from "./workloads.ts";
@@ -27,6 +28,7 @@ interface Stages {
   readonly rules: ReturnType<typeof buildRuleBook>;
   readonly virtualServices: VirtualServiceBook;
   readonly gateways: Mesh["gateways"];
+  readonly secrets: Mesh["secrets"];
   readonly book: FindingBook;
   readonly findings: Mesh["findings"];
 }
@@ -44,6 +46,7 @@ const beginning: Omit<Stages, "settings"> = {
   rules: { book: noRules, findings: [] },
   virtualServices: noVirtualServices,
   gateways: Object.freeze([]),
+  secrets: SortedMap.empty(),
   book: SortedMap.empty(),
   findings: Object.freeze([]),
 };
@@ -118,6 +121,7 @@ export function buildMesh(options: {
       : buildVirtualServices(view.VirtualService.values(), settings);
   const gateways = before.view.Gateway === view.Gateway ? before.gateways : buildGatewayServers(view.Gateway.values());
   const { services, contested, restricted, aliases, owned } = merged;
+  const secrets = nextSecrets(before.secrets, changesBetween(before.view.Secret, view.Secret));
   const facts = {
     settings,
     services,
@@ -129,10 +133,17 @@ export function buildMesh(options: {
     virtualServices: virtualServices.routes,
     gateways,
     workloads,
+    secrets,
   };
   const book = checksAfter(before.book, {
     mesh: facts,
-    before: { rules: before.rules.book, virtualServices: before.virtualServices.routes, gateways: before.gateways },
+    before: {
+      rules: before.rules.book,
+      virtualServices: before.virtualServices.routes,
+      gateways: before.gateways,
+      workloads: before.workloads,
+      secrets: before.secrets,
+    },
     touched,
     entries: changesBetween(before.entries.entries, entries.entries),
     found: [
@@ -157,6 +168,7 @@ export function buildMesh(options: {
     rules,
     virtualServices,
     gateways,
+    secrets,
     book,
     findings,
   });

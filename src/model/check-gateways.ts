@@ -1,8 +1,8 @@
-import { covers, type Hostname, selects } from "../values/index.ts";
+import { selects } from "../values/index.ts";
 import { type Finding, finding } from "./finding.ts";
-import type { GatewayServer } from "./gateways.ts";
+import { type Clash, clashOf, type GatewayServer } from "./gateways.ts";
 
-/** Two Gateways that want the same host on the same port of the same workload. */
+/** Gateways that nobody runs, that name no certificate, and servers that want what an older one has. */
 export function checkGateways(servers: readonly GatewayServer[]): readonly Finding[] {
   const found: Finding[] = [];
   const seen: GatewayServer[] = [];
@@ -26,18 +26,8 @@ export function checkGateways(servers: readonly GatewayServer[]): readonly Findi
           hint: "write tls.credentialName, or tls.serverCertificate and tls.privateKey",
         }),
       );
-    const other = seen.find((older) => older.key !== one.key && clash(older, one));
-    if (other)
-      found.push(
-        finding("mesh/gateway-duplicate", {
-          origin,
-          message: `port ${server.port.number} is served for these hosts by Gateway "${other.key}" already, which is older`,
-          hint:
-            server.port.number === 15443
-              ? "no Gateway for port 15443 has to be made by hand; delete this one"
-              : "give the Gateways different hosts, or different ports",
-        }),
-      );
+    const clash = firstClash(seen, one);
+    if (clash) found.push(said(clash, one));
     seen.push(one);
   }
   return found;
@@ -47,23 +37,42 @@ function hasCertificate(tls: GatewayServer["server"]["tls"]): boolean {
   return (
     tls?.credentialName !== undefined ||
     (tls?.credentialNames.length ?? 0) > 0 ||
+    (tls?.tlsCertificates.length ?? 0) > 0 ||
     (tls?.serverCertificate !== undefined && tls.privateKey !== undefined)
   );
 }
 
-function clash(a: GatewayServer, b: GatewayServer): boolean {
-  if (a.server.port.number !== b.server.port.number) return false;
-  if (!selects(a.selector, b.selector) && !selects(b.selector, a.selector)) return false;
-  const plain = (one: GatewayServer) => one.server.tls === undefined;
-  // Plain HTTP servers share a port by the Host header; only what is chosen by SNI can clash.
-  if (plain(a) && plain(b)) return false;
-  return a.server.hosts.some((left) =>
-    b.server.hosts.some(
-      (right) =>
-        left.host === "*" ||
-        right.host === "*" ||
-        covers(left.host as Hostname, right.host as Hostname) ||
-        covers(right.host as Hostname, left.host as Hostname),
-    ),
-  );
+interface Found {
+  readonly older: GatewayServer;
+  readonly clash: Clash;
+}
+
+/** What an older server of the same workloads keeps from this one. */
+function firstClash(older: readonly GatewayServer[], one: GatewayServer): Found | undefined {
+  for (const other of older) {
+    if (!selects(other.selector, one.selector) && !selects(one.selector, other.selector)) continue;
+    const clash = clashOf(other, one);
+    if (clash) return { older: other, clash };
+  }
+  return undefined;
+}
+
+function said({ older, clash }: Found, { server, origin, key }: GatewayServer): Finding {
+  const { number, name } = server.port;
+  const whose = older.key === key ? `server "${older.server.port.name}" of the same Gateway` : `Gateway "${older.key}"`;
+  if (clash.kind === "port")
+    return finding("mesh/gateway-port-conflict", {
+      severity: "error",
+      origin,
+      message: `server "${name}" does not get port ${number}: ${whose} has it already, and ${clash.why}`,
+      hint: "give one of the two another port",
+    });
+  return finding("mesh/gateway-duplicate", {
+    origin,
+    message: `port ${number} is served for ${clash.hosts.map((host) => `"${host}"`).join(", ")} by ${whose} already, which is older`,
+    hint:
+      number === 15443
+        ? "no Gateway for port 15443 has to be made by hand; delete this one"
+        : "give the servers different hosts, or different ports",
+  });
 }

@@ -3,6 +3,7 @@ import { type Change, covers, type Hostname, isWildcard } from "../values/index.
 import { cached } from "./cached.ts";
 import { checkGateways } from "./check-gateways.ts";
 import { checkRoutes, targetsOf } from "./check-routes.ts";
+import { checkSecrets } from "./check-secrets.ts";
 import { checkRule, checkService } from "./check-services.ts";
 import { type Finding, finding } from "./finding.ts";
 import { type FindingBook, noted } from "./finding-book.ts";
@@ -16,7 +17,7 @@ export function checksAfter(
   book: FindingBook,
   news: {
     readonly mesh: Facts;
-    readonly before: Pick<Mesh, "rules" | "virtualServices" | "gateways">;
+    readonly before: Pick<Mesh, "rules" | "virtualServices" | "gateways" | "workloads" | "secrets">;
     /** Hosts whose services changed. */
     readonly touched: ReadonlySet<Hostname>;
     readonly entries: ReadonlyArray<Change<string, ServiceEntry>>;
@@ -35,6 +36,8 @@ export function checksAfter(
   }
   const sameGateways = before.gateways === mesh.gateways;
   if (!sameGateways) lists.set("gateways", checkGateways(mesh.gateways));
+  if (!sameGateways || before.workloads !== mesh.workloads || before.secrets !== mesh.secrets)
+    lists.set("secrets", checkSecrets(mesh));
   if (before.virtualServices !== mesh.virtualServices)
     for (const { namespace, name } of before.virtualServices) lists.set(`routes/${namespace}/${name}`, []);
   const gateways = cached(gatewayKeys, mesh.gateways, () => new Set(mesh.gateways.map((one) => one.key)));

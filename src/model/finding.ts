@@ -32,6 +32,10 @@ export const findingCodes = {
   "mesh/gateway-duplicate": "two Gateways claim one port and host of one workload; the older keeps it",
   "mesh/gateway-unsupported": "a Gateway server asks for what a gateway here does not do",
   "mesh/rule-shadowed": "two DestinationRules for one host set a policy; the older one's is used",
+  "mesh/gateway-port-conflict":
+    "two Gateway servers want one port of one workload for different things; the older keeps it",
+  "mesh/secret-missing": "a Gateway names a Secret that is not in the namespace of the gateway's pods",
+  "mesh/secret-unusable": "a Secret that a Gateway names cannot be used; the last good one stays",
   "mesh/certificate-missing": "a gateway server terminates TLS without a certificate",
 } as const;
 

@@ -6,13 +6,29 @@ export { cached } from "./cached.ts";
 export { targetsOf } from "./check-routes.ts";
 export { type Finding, type FindingCode, findingCodes } from "./finding.ts";
 export { gatewayKey } from "./gateway-key.ts";
-export { type GatewayServer, serversOf } from "./gateways.ts";
+export {
+  credentialsOf,
+  type GatewayPort,
+  type GatewayServer,
+  portsOf,
+  serversOf,
+} from "./gateways.ts";
 export { type MeshInput, meshKinds } from "./input.ts";
 export { hostnameOfService, tlsModeLabel } from "./kube-services.ts";
 export { defaultMeshSettings, type Mesh, type MeshSettings, type Workload } from "./mesh.ts";
 export { type NamedPort, type NameRecord, namesChanged, namesFor, namesOf } from "./names.ts";
 export { resolveHost } from "./resolve-host.ts";
-export { changedRuleHosts, type MergedRule, type RuleBook, ruleFor, rulesAbout, type Subset } from "./rules.ts";
+export {
+  bookFor,
+  changedRuleHosts,
+  type MergedRule,
+  type RuleBook,
+  ruleFor,
+  rulesAbout,
+  type Subset,
+  selectedCredentials,
+} from "./rules.ts";
+export type { KeyPair, TlsSecret, Trust } from "./secrets.ts";
 export {
   type Egress,
   type Endpoint,

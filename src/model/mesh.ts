@@ -2,6 +2,7 @@ import type { Hostname, Labels, Origin, SortedMap } from "../values/index.ts";
 import type { Finding } from "./finding.ts";
 import type { GatewayServer } from "./gateways.ts";
 import type { RuleBook } from "./rules.ts";
+import type { TlsSecret } from "./secrets.ts";
 import type { Service } from "./service.ts";
 import type { VirtualRoutes } from "./virtual-services.ts";
 
@@ -64,5 +65,7 @@ export interface Mesh {
   readonly gateways: readonly GatewayServer[];
   /** By `namespace/name`. */
   readonly workloads: SortedMap<string, Workload>;
+  /** What gateways show and believe, by `namespace/name`. */
+  readonly secrets: SortedMap<string, TlsSecret>;
   readonly findings: readonly Finding[];
 }

@@ -1,5 +1,13 @@
 import type { DestinationRule, TrafficPolicy } from "../resources/index.ts";
-import { changesBetween, covers, type Hostname, isWildcard, type Labels, type Origin } from "../values/index.ts";
+import {
+  changesBetween,
+  covers,
+  type Hostname,
+  isWildcard,
+  type Labels,
+  type Origin,
+  selects,
+} from "../values/index.ts";
 import { byAge } from "./age.ts";
 import { cached } from "./cached.ts";
 import { type Finding, finding } from "./finding.ts";
@@ -25,15 +33,87 @@ export interface MergedRule {
   readonly origins: readonly Origin[];
 }
 
-/** Rules by namespace; within one, exact hosts by name and wildcards from long to short. */
-export interface RuleBook {
-  readonly byNamespace: ReadonlyMap<
-    string,
-    { readonly exact: ReadonlyMap<Hostname, MergedRule>; readonly wildcards: readonly MergedRule[] }
-  >;
+/** Rules of one namespace: exact hosts by name, and wildcards from long to short. */
+interface NamespaceRules {
+  readonly exact: ReadonlyMap<Hostname, MergedRule>;
+  readonly wildcards: readonly MergedRule[];
 }
 
-export const noRules: RuleBook = Object.freeze({ byNamespace: new Map() });
+/** A rule that only some workloads of its own namespace follow. */
+interface SelectiveRule {
+  readonly labels: Labels;
+  readonly rule: MergedRule;
+}
+
+export interface RuleBook {
+  readonly byNamespace: ReadonlyMap<string, NamespaceRules>;
+  /** By namespace, oldest first: what stands in no other place, since it is not for everybody. */
+  readonly selective: ReadonlyMap<string, readonly SelectiveRule[]>;
+}
+
+export const noRules: RuleBook = Object.freeze({ byNamespace: new Map(), selective: new Map() });
+
+const booksOf = new WeakMap<RuleBook, Map<string, RuleBook>>();
+
+/**
+ * The book as one workload reads it: rules of its namespace that select it go before those for everybody, and what they do
+ * not say is as those say. For most workloads it is the same book.
+ */
+export function bookFor(book: RuleBook, workload: { readonly namespace: string; readonly labels: Labels }): RuleBook {
+  const { namespace, labels } = workload;
+  const all = book.selective.get(namespace) ?? [];
+  const own = all.filter((one) => selects(one.labels, labels));
+  if (own.length === 0) return book;
+  const key = `${namespace} ${own.map((one) => all.indexOf(one)).join()}`;
+  return cached(
+    cached(booksOf, book, () => new Map<string, RuleBook>()),
+    key,
+    () => {
+      const general = book.byNamespace.get(namespace);
+      const exact = new Map(general?.exact);
+      const wildcards = new Map((general?.wildcards ?? []).map((rule) => [rule.host, rule]));
+      for (const { rule } of [...own].reverse()) {
+        const place = isWildcard(rule.host) ? wildcards : exact;
+        place.set(rule.host, over(rule, place.get(rule.host)));
+      }
+      const rules = { exact, wildcards: [...wildcards.values()].sort(longestFirst) };
+      return Object.freeze({ ...book, byNamespace: new Map([...book.byNamespace, [namespace, rules]]) });
+    },
+  );
+}
+
+const overs = new WeakMap<MergedRule, Map<MergedRule | undefined, MergedRule>>();
+
+/** The first rule, filled up with what another says. */
+function over(rule: MergedRule, other: MergedRule | undefined): MergedRule {
+  if (!other) return rule;
+  return cached(
+    cached(overs, rule, () => new Map<MergedRule | undefined, MergedRule>()),
+    other,
+    () => {
+      const names = new Set(rule.subsets.map((one) => one.name));
+      return Object.freeze({
+        ...rule,
+        policy: rule.policy ?? other.policy,
+        subsets: Object.freeze([...rule.subsets, ...other.subsets.filter((one) => !names.has(one.name))]),
+        origins: Object.freeze([...rule.origins, ...other.origins]),
+      });
+    },
+  );
+}
+
+const longestFirst = (a: MergedRule, b: MergedRule) => b.host.length - a.host.length || (a.host < b.host ? -1 : 1);
+
+/** The Secrets that rules name which select this workload: those of its own namespace, so that nobody else decides. */
+export function selectedCredentials(
+  book: RuleBook,
+  { namespace, labels }: { readonly namespace: string; readonly labels: Labels },
+): readonly string[] {
+  const own = (book.selective.get(namespace) ?? []).filter((one) => selects(one.labels, labels));
+  const policies = own.flatMap(({ rule }) => [rule.policy, ...rule.subsets.map((one) => one.policy)]);
+  const tls = policies.flatMap((one) => [one?.tls, ...(one?.portLevelSettings ?? []).map((port) => port.tls)]);
+  return tls.flatMap((one) => one?.credentialName ?? []);
+}
 
 const different = new WeakMap<RuleBook, WeakMap<RuleBook, readonly Hostname[]>>();
 
@@ -50,6 +130,11 @@ export function changedRuleHosts(before: RuleBook, after: RuleBook): readonly Ho
       for (const one of left) if (!right.has(one)) hosts.add(one.host);
       for (const one of right) if (!left.has(one)) hosts.add(one.host);
     }
+    const [were, are] = [before, after].map(
+      ({ selective }) => new Set([...selective.values()].flat().map((one) => one.rule)),
+    );
+    for (const one of were!) if (!are!.has(one)) hosts.add(one.host);
+    for (const one of are!) if (!were!.has(one)) hosts.add(one.host);
     return [...hosts];
   });
 }
@@ -68,8 +153,14 @@ export function buildRuleBook(
   settings: MeshSettings,
 ): { readonly book: RuleBook; readonly findings: readonly Finding[] } {
   const groups = new Map<string, { namespace: string; host: Hostname; rules: DestinationRule[] }>();
+  const selective = new Map<string, SelectiveRule[]>();
+  const aside: DestinationRule[] = [];
   for (const rule of rules) {
     const namespace = rule.metadata.namespace;
+    if (Object.keys(rule.spec.workloadSelector?.matchLabels ?? {}).length > 0) {
+      aside.push(rule);
+      continue;
+    }
     const host = resolveHost(rule.spec.host, namespace, settings);
     const key = `${namespace}/${host}`;
     const group = groups.get(key);
@@ -85,9 +176,14 @@ export function buildRuleBook(
     if (isWildcard(group.host)) place.wildcards.push(result);
     else place.exact.set(group.host, result);
   }
-  for (const place of byNamespace.values())
-    place.wildcards.sort((a, b) => b.host.length - a.host.length || (a.host < b.host ? -1 : 1));
-  return { book: Object.freeze({ byNamespace }), findings };
+  for (const place of byNamespace.values()) place.wildcards.sort(longestFirst);
+  for (const rule of aside.sort((a, b) => byAge(aged(a), aged(b)))) {
+    const { namespace } = rule.metadata;
+    const { result } = merge(resolveHost(rule.spec.host, namespace, settings), namespace, [rule]);
+    const labels = rule.spec.workloadSelector!.matchLabels as Labels;
+    cached(selective, namespace, () => []).push({ labels, rule: result });
+  }
+  return { book: Object.freeze({ byNamespace, selective }), findings };
 }
 
 function merge(host: Hostname, namespace: string, unsorted: readonly DestinationRule[]) {

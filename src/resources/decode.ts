@@ -197,7 +197,7 @@ function readMetadata(written: unknown, row: KindRow, defaultNamespace: string, 
     name,
     namespace: lives,
     labels: (labels ?? {}) as Labels,
-    annotations: (annotations ?? {}) as Labels,
+    annotations: (row.confidential ? {} : (annotations ?? {})) as Labels,
     ...time("creationTimestamp", creationTimestamp),
     ...time("deletionTimestamp", deletionTimestamp),
     ...(typeof uid === "string" ? { uid } : {}),
@@ -234,10 +234,15 @@ function readBody(body: Record<string, unknown>, row: KindRow, note: Note): Reco
       const explained = unfilled.some(
         (other) => other.length <= path.length && other.every((part, index) => part === path[index]),
       );
-      if (!explained) note(path, code, message, at);
+      if (!explained) note(path, code, row.confidential ? unquoted(message) : message, at);
     }
   }
   return payload.value;
+}
+
+/** Without what was found, which would be the thing that nobody may see. */
+function unquoted(message: string): string {
+  return message.replace(/, got .*$/s, "").replace(/; put it in quotes.*$/s, "");
 }
 
 function findPlaceholders(value: unknown, path: Path, found: Path[], note: Note): void {

@@ -1,5 +1,7 @@
+import type { Sealed } from "./sealed.ts";
+
 /** The same shape, all the way down read only. Text and numbers with a brand stay what they are. */
-export type Frozen<T> = T extends string | number | boolean | bigint | undefined | null
+export type Frozen<T> = T extends string | number | boolean | bigint | undefined | null | Sealed
   ? T
   : T extends readonly (infer E)[]
     ? readonly Frozen<E>[]

@@ -30,6 +30,7 @@ export {
   type Resource,
   type ResourceOf,
   resourceKey,
+  type Secret,
   type Service,
   type ServiceAccount,
   type ServiceEntry,
@@ -43,6 +44,7 @@ export {
   type WorkloadEntry,
   type WorkloadEntrySpec,
 } from "./resource.ts";
+export { Sealed } from "./sealed.ts";
 export { type FileText, type Validation, validateFiles } from "./validate.ts";
 export { formatPath, formatViolation, type Violation } from "./violation.ts";
 export { writeManifest } from "./write.ts";

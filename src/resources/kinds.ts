@@ -7,6 +7,7 @@ import { serviceEntry } from "./istio/service-entry.ts";
 import { virtualService } from "./istio/virtual-service.ts";
 import { workloadEntry } from "./istio/workload-entry.ts";
 import { deployment, endpointSlice, namespace, node, pod, service, serviceAccount } from "./kube/core.ts";
+import { secret } from "./kube/secret.ts";
 import type { Report } from "./schema.ts";
 
 /** What is known of a kind. The schema is of the object without `apiVersion`, `kind` and `metadata`. */
@@ -22,6 +23,8 @@ export interface KindRow {
   /** Whether a field that the schema does not name is an error. For Kubernetes' own kinds we read only what we use. */
   readonly unknownFields: "refused" | "ignored";
   readonly schema: z.ZodObject;
+  /** Whether its values must never be seen: then no complaint quotes them, and annotations, which may repeat them, are dropped. */
+  readonly confidential?: boolean;
   /** What is unwise or wrong about an object whose fields are good, seen from all of it. */
   readonly advise?: (object: AdvisedObject, report: Report) => void;
 }
@@ -53,6 +56,7 @@ export const kinds = {
   },
   Node: { ...core, plural: "nodes", scope: "cluster", schema: node },
   ServiceAccount: { ...core, plural: "serviceaccounts", schema: serviceAccount },
+  Secret: { ...core, plural: "secrets", schema: secret, confidential: true },
   Service: { ...core, plural: "services", name: "label", schema: service },
   Pod: { ...core, plural: "pods", schema: pod },
   EndpointSlice: { ...core, group: "discovery.k8s.io", plural: "endpointslices", schema: endpointSlice },

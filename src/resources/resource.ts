@@ -52,6 +52,8 @@ export type EndpointSlice = ResourceOf<"EndpointSlice">;
 export type Pod = ResourceOf<"Pod">;
 export type PodSpec = Pod["spec"];
 export type Container = PodSpec["containers"][number];
+/** Its certificates and keys are `Sealed`. */
+export type Secret = ResourceOf<"Secret">;
 export type Deployment = ResourceOf<"Deployment">;
 export type Node = ResourceOf<"Node">;
 

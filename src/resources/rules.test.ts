@@ -6,7 +6,8 @@ const seen = new Set<Code>();
 /** What is said of one object, as `path CODE`; the places are the business of other tests. */
 function said(kind: string, spec: string, top = ""): string[] {
   const version =
-    { Service: "v1", Deployment: "apps/v1", EndpointSlice: "discovery.k8s.io/v1" }[kind] ?? "networking.istio.io/v1";
+    { Service: "v1", Secret: "v1", Deployment: "apps/v1", EndpointSlice: "discovery.k8s.io/v1" }[kind] ??
+    "networking.istio.io/v1";
   const body = spec === "" ? "" : `spec: ${spec}\n`;
   const { violations } = readResources(`apiVersion: ${version}\nkind: ${kind}\nmetadata: {name: x}\n${body}${top}`, {
     cluster: "c",
@@ -551,6 +552,18 @@ const gateways: readonly Row[] = [
     gets: ["spec.servers[0].tls.minProtocolVersion ISM0706"],
   },
   {
+    it: "a cipher suite that nobody speaks, hashes that are none, and a version that is over",
+    spec: server(
+      "port: {number: 443, name: a, protocol: TLS}, tls: {mode: SIMPLE, credentialName: x, cipherSuites: [RC4-MD5, AES128-SHA], verifyCertificateHash: [ab], verifyCertificateSpki: [ab], minProtocolVersion: TLSV1_0}",
+    ),
+    gets: [
+      "spec.servers[0].tls.cipherSuites[0] ISM0707",
+      "spec.servers[0].tls.verifyCertificateHash[0] ISM0708",
+      "spec.servers[0].tls.verifyCertificateSpki[0] ISM0708",
+      "spec.servers[0].tls.minProtocolVersion ISM0723",
+    ],
+  },
+  {
     it: "a server on 15443",
     spec: server("port: {number: 15443, name: a, protocol: TLS}, tls: {mode: AUTO_PASSTHROUGH}"),
     gets: ["spec.servers[0].port.number ISM0721"],
@@ -595,6 +608,9 @@ test("Kubernetes' own kinds are read as far as they are used", () => {
   expect(said("EndpointSlice", "", 'addressType: IPv4\nendpoints: [{addresses: ["::1", 10.0.0.1]}]\n')).toEqual([
     "endpoints[0].addresses[0] ISM0804",
   ]);
+  const ofTls = (data: string) => said("Secret", "", `type: kubernetes.io/tls\ndata: ${data}\n`);
+  expect(ofTls("{tls.crt: not-base64, tls.key: aGk=}")).toEqual(['data["tls.crt"] ISM0805']);
+  expect(ofTls("{tls.crt: aGk=}")).toEqual(['data["tls.key"] ISM0806']);
 });
 
 test("every rule of an object is in a row above", () => {

@@ -8,9 +8,10 @@ import {
   type Subset,
 } from "../model/index.ts";
 import { Cluster_DiscoveryType, type ClusterSchema } from "../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
-import { isHttp2, outbound, sniName } from "../values/index.ts";
+import { isHttp2, isWildcard, outbound, sniName } from "../values/index.ts";
+import { ruleClientTls } from "./outside-tls.ts";
 import type { PortPolicy } from "./policy.ts";
-import { meshAlpn, meshClientTls, plaintext, ruleClientTls, type ServerIdentity } from "./tls.ts";
+import { meshAlpn, meshClientTls, plaintext, type ServerIdentity } from "./tls.ts";
 import type { Fields } from "./typed.ts";
 
 /** TLS towards the service: the mesh's own, what a rule asks for, or none. */
@@ -33,17 +34,14 @@ export function protection(facts: {
     });
   if (tls?.mode === "ISTIO_MUTUAL") return { transportSocket: mesh() };
   if (tls?.mode === "DISABLE") return {};
-  if (tls?.mode !== undefined)
+  if (tls?.mode !== undefined) {
+    const own = isWildcard(service.hostname) ? undefined : service.hostname;
+    const sni = tls.sni ?? own;
+    const names = service.subjectAltNames.length > 0 ? service.subjectAltNames : sni === undefined ? [] : [sni];
     return {
-      transportSocket: ruleClientTls({
-        sni: tls.sni ?? (tls.mode === "SIMPLE" ? service.hostname : undefined),
-        certificate: tls.mode === "MUTUAL" ? tls.clientCertificate : undefined,
-        key: tls.mode === "MUTUAL" ? tls.privateKey : undefined,
-        roots: tls.caCertificates,
-        names: tls.subjectAltNames.length > 0 ? tls.subjectAltNames : service.subjectAltNames,
-        alpn: isHttp2(port.protocol) ? ["h2"] : [],
-      }),
+      transportSocket: ruleClientTls(tls, { sni, names, alpn: isHttp2(port.protocol) ? ["h2"] : [] }),
     };
+  }
   if (service.location === "external") return {};
   // Silence is no permission: what another cluster answers for is mutual TLS unless a rule says otherwise.
   if (isGlobal(service.hostname)) return { transportSocket: mesh() };

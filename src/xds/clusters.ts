@@ -27,6 +27,8 @@ import { type Fields, fromAds, milliseconds } from "./typed.ts";
 export interface MadeCluster {
   readonly cluster: Versioned;
   readonly endpoints: Versioned | undefined;
+  /** The Secret that it needs to speak TLS. */
+  readonly credential: string | undefined;
 }
 
 /** Whether a gateway passes TLS on unopened (then the cluster has no TLS of its own), or a proxy speaks for its workload. */
@@ -152,6 +154,7 @@ function makeCluster(parts: ClusterParts): MadeCluster {
         })),
   };
   return {
+    credential: form === "passed-on" ? undefined : policy.tls?.credentialName,
     cluster: versioned(ClusterSchema, { name, message, origins }),
     endpoints:
       found === Cluster_DiscoveryType.EDS

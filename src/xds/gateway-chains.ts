@@ -1,70 +1,152 @@
-import type { GatewayServer } from "../model/index.ts";
+import { appliesTo, type GatewayServer, type VirtualRoutes } from "../model/index.ts";
 import type { FilterChainSchema } from "../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
-import { isHttp } from "../values/index.ts";
+import type { TcpRule, TlsRule } from "../resources/index.ts";
+import type { Cidr } from "../values/index.ts";
 import { gatewayRoutes } from "./gateway-routes.ts";
-import { boundTo, contextOf, type PortWork } from "./gateway-work.ts";
+import { boundTo, contextOf, type PortWork, sharedHost } from "./gateway-work.ts";
 import { httpConnection, tcpProxy } from "./http-connection.ts";
+import { gatewayServerTls } from "./outside-tls.ts";
 import { put } from "./parts.ts";
 import { type TcpDestination, tcpTargets } from "./tcp-routes.ts";
-import { gatewayServerTls } from "./tls.ts";
 import type { Fields } from "./typed.ts";
 
-type Chain = Fields<typeof FilterChainSchema>;
-type TlsMode = NonNullable<GatewayServer["server"]["tls"]>["mode"];
+export type Chain = Fields<typeof FilterChainSchema>;
 
-/** What a server does with TLS. */
-export function terminates(mode: TlsMode | undefined): "no" | "passes" | "opens" {
-  if (mode === undefined) return "no";
-  return mode === "PASSTHROUGH" || mode === "AUTO_PASSTHROUGH" ? "passes" : "opens";
-}
-
-/** The chain of a server that is neither plain HTTP nor AUTO_PASSTHROUGH. Undefined when all its names are taken. */
-export function serverChain(work: PortWork, one: GatewayServer, taken: Set<string>): Chain | undefined {
-  const { server, gateway } = one;
-  const { listener, port } = work;
-  const mode = server.tls?.mode;
-  if (mode === "AUTO_PASSTHROUGH" || (isHttp(server.port.protocol) && terminates(mode) === "no")) return undefined;
-  const hosts = server.hosts.map(({ host }) => host as string);
-  const serverNames = hosts.includes("*") ? [] : hosts.filter((host) => !taken.has(host));
-  if (!hosts.includes("*") && serverNames.length === 0) return undefined;
-  for (const name of serverNames) taken.add(name);
-  const match = serverNames.length > 0 && terminates(mode) !== "no" ? { filterChainMatch: { serverNames } } : {};
-  if (terminates(mode) === "opens" && server.tls) {
-    const transportSocket = gatewayServerTls(server.tls);
-    if (!transportSocket) return undefined;
-    const name = `https.${port}.${server.port.name}.${gateway.name}.${gateway.namespace}`;
-    const https = isHttp(server.port.protocol) || server.port.protocol === "https";
-    if (https) {
-      put(work.parts.route, gatewayRoutes(work, { name, servers: [one] }));
-      return {
-        name,
-        ...match,
-        transportSocket,
-        filters: [httpConnection({ listener, side: "edge", routes: { kind: "named", name } })],
-      };
-    }
-    const to = tcpTargetOf(work, one);
-    if (to === undefined) return undefined;
-    return { name, ...match, transportSocket, filters: [tcpProxy({ listener, statPrefix: name, to })] };
+/**
+ * The chains of a server on a port that is not plain HTTP; AUTO_PASSTHROUGH has none here. `taken` holds the server names
+ * that have a chain already, and gets those of these chains.
+ */
+export function serverChains(work: PortWork, one: GatewayServer, taken: Set<string>): readonly Chain[] {
+  const mode = one.server.tls?.mode;
+  switch (mode) {
+    case "AUTO_PASSTHROUGH":
+      return [];
+    case "PASSTHROUGH":
+      return passedOn(work, one, taken);
+    case undefined:
+      return whole(work, one);
+    case "SIMPLE":
+    case "MUTUAL":
+    case "OPTIONAL_MUTUAL":
+    case "ISTIO_MUTUAL":
+      return opened(work, one, taken);
   }
-  const name = `${terminates(mode) === "passes" ? "tls" : "tcp"}.${port}.${server.port.name}.${gateway.name}.${gateway.namespace}`;
-  const to = tcpTargetOf(work, one);
-  if (to === undefined) return undefined;
-  return { name, ...match, filters: [tcpProxy({ listener, statPrefix: name, to })] };
 }
 
-function tcpTargetOf(work: PortWork, one: GatewayServer): TcpDestination | undefined {
+const named = (kind: "https" | "tls" | "tcp", { port }: PortWork, { server, gateway }: GatewayServer) =>
+  `${kind}.${port}.${server.port.name}.${gateway.name}.${gateway.namespace}`;
+
+/** TLS that ends here, for HTTP or for bytes. Where a key is not there, connections for these names are closed. */
+function opened(work: PortWork, one: GatewayServer, taken: Set<string>): readonly Chain[] {
+  const { server } = one;
+  const { listener } = work;
+  const serverNames = free(
+    server.hosts.map(({ host }) => host),
+    taken,
+  );
+  const http = server.port.protocol === "https";
+  const transportSocket = server.tls && gatewayServerTls(server.tls, http ? "http" : "bytes");
+  if (serverNames.length === 0 || !transportSocket) return [];
+  for (const host of serverNames) taken.add(host);
+  const name = named("https", work, one);
+  const common = { name, ...matching(serverNames), transportSocket };
+  if (http) {
+    put(work.parts.route, gatewayRoutes(work, { name, servers: [one] }));
+    return [{ ...common, filters: [httpConnection({ listener, side: "edge", routes: { kind: "named", name } })] }];
+  }
+  const to = bytesTo(work, one);
+  return to === undefined ? [] : [{ ...common, filters: [tcpProxy({ listener, statPrefix: name, to })] }];
+}
+
+/** TLS that is passed on unopened, each server name to where a VirtualService says. */
+function passedOn(work: PortWork, one: GatewayServer, taken: Set<string>): readonly Chain[] {
+  const { listener } = work;
+  const name = named("tls", work, one);
+  const chains: Chain[] = [];
+  const add = (suffix: string, hosts: readonly string[], subnets: readonly Cidr[], to: () => TcpDestination) => {
+    const key = (host: string) => [host, ...subnets.map(({ ip, prefix }) => `${ip}/${prefix}`)].join(" ");
+    const serverNames = [...new Set(hosts)].filter((host) => !taken.has(key(host)));
+    if (serverNames.length === 0) return;
+    for (const host of serverNames) taken.add(key(host));
+    chains.push({
+      name: `${name}${suffix}`,
+      ...matching(serverNames, subnets),
+      filters: [tcpProxy({ listener, statPrefix: name, to: to() })],
+    });
+  };
   for (const owner of boundTo(work, one)) {
-    const rules = one.server.tls ? [...owner.spec.tls, ...owner.spec.tcp] : owner.spec.tcp;
-    const rule = rules.find(
-      (each) =>
-        each.match.length === 0 || each.match.some((match) => match.port === undefined || match.port === work.port),
+    for (const rule of owner.spec.tls)
+      for (const match of rule.match) {
+        if (!appliesTo(match, sourceOf(work, one, owner))) continue;
+        const hosts = one.server.hosts.flatMap(({ host }) =>
+          match.sniHosts.flatMap((sni) => sharedHost(host, sni) ?? []),
+        );
+        add(chains.length === 0 ? "" : `.${chains.length}`, hosts, match.destinationSubnets, () =>
+          destination(work, owner, rule),
+        );
+      }
+  }
+  const to = bytesTo(work, one);
+  if (to !== undefined)
+    add(
+      chains.length === 0 ? "" : ".rest",
+      one.server.hosts.map(({ host }) => host),
+      [],
+      () => to,
     );
-    if (!rule) continue;
-    const to = tcpTargets(rule.route, contextOf(work, owner));
-    for (const name of typeof to === "string" ? [to] : to.map((each) => each.cluster)) work.clusters.add(name);
-    work.origins.add(owner.origin);
-    return to;
+  return chains;
+}
+
+/** Bytes of whatever kind: a port of its own. */
+function whole(work: PortWork, one: GatewayServer): readonly Chain[] {
+  const name = named("tcp", work, one);
+  const to = bytesTo(work, one);
+  return to === undefined ? [] : [{ name, filters: [tcpProxy({ listener: work.listener, statPrefix: name, to })] }];
+}
+
+/** Where the first TCP rule for this port leads. */
+function bytesTo(work: PortWork, one: GatewayServer): TcpDestination | undefined {
+  for (const owner of boundTo(work, one)) {
+    const source = sourceOf(work, one, owner);
+    const rule = owner.spec.tcp.find(
+      (each) => each.match.length === 0 || each.match.some((at) => appliesTo(at, source)),
+    );
+    if (rule) return destination(work, owner, rule);
   }
   return undefined;
+}
+
+function destination(work: PortWork, owner: VirtualRoutes, rule: TcpRule | TlsRule): TcpDestination {
+  const to = tcpTargets(rule.route, contextOf(work, owner));
+  for (const name of typeof to === "string" ? [to] : to.map((each) => each.cluster)) work.clusters.add(name);
+  work.origins.add(owner.origin);
+  return to;
+}
+
+const sourceOf = ({ port, client }: PortWork, one: GatewayServer, owner: VirtualRoutes) => ({
+  gateway: one.key,
+  port,
+  labels: client.labels,
+  namespace: client.namespace,
+  owner: owner.namespace,
+});
+
+const free = (hosts: readonly string[], taken: ReadonlySet<string>) => [
+  ...new Set(hosts.filter((host) => !taken.has(host))),
+];
+
+/** A star asks for nothing, and takes what no other chain asks for. */
+function matching(serverNames: readonly string[], subnets: readonly Cidr[] = []): Pick<Chain, "filterChainMatch"> {
+  const any = serverNames.includes("*");
+  if (any && subnets.length === 0) return {};
+  return {
+    filterChainMatch: {
+      ...(any ? {} : { serverNames: [...serverNames] }),
+      ...(subnets.length > 0
+        ? {
+            prefixRanges: subnets.map(({ ip, prefix }) => ({ addressPrefix: ip, prefixLen: prefix })),
+          }
+        : {}),
+    },
+  };
 }

@@ -8,14 +8,26 @@ import { boundTo, contextOf, type PortWork, sharedHost } from "./gateway-work.ts
 import type { RouteFields } from "./route-match.ts";
 import { httpRoutes } from "./virtual-routes.ts";
 
-/** The routes of HTTP servers: VirtualServices of one host one after the other, what takes everything last. */
+/**
+ * The routes of HTTP servers: VirtualServices of one host one after the other, what takes everything last. What stands for
+ * a host of a server that redirects is not reached by plain HTTP at all, but for hosts that another server names exactly.
+ */
 export function gatewayRoutes(
   work: PortWork,
   { name, servers }: { readonly name: string; readonly servers: readonly GatewayServer[] },
 ): Versioned {
   const byHost = new Map<string, RouteFields[]>();
   const origins = new Set<Origin>(servers.map((one) => one.origin));
+  const redirecting = new Set<string>();
   for (const one of servers) {
+    if (one.server.tls?.httpsRedirect) {
+      for (const { host } of one.server.hosts) {
+        if (byHost.has(host)) continue;
+        byHost.set(host, [redirectToHttps]);
+        redirecting.add(host);
+      }
+      continue;
+    }
     for (const owner of boundTo(work, one)) {
       const routes = httpRoutes(owner, {
         context: contextOf(work, owner, one.server.tls !== undefined && !one.server.tls.httpsRedirect),
@@ -26,17 +38,16 @@ export function gatewayRoutes(
       const hosts = new Set(
         one.server.hosts.flatMap(({ host }) => owner.hosts.flatMap((own) => sharedHost(host, own) ?? [])),
       );
-      for (const host of hosts) byHost.set(host, [...(byHost.get(host) ?? []), ...routes]);
+      for (const host of hosts) if (!redirecting.has(host)) byHost.set(host, [...(byHost.get(host) ?? []), ...routes]);
     }
-    if (one.server.tls?.httpsRedirect) for (const { host } of one.server.hosts) byHost.set(host, [redirectToHttps]);
   }
   const virtualHosts = [...byHost]
     .sort(([a], [b]) => (a < b ? -1 : 1))
     .map(([host, routes]) => ({
       name: `${host}:${work.port}`,
-      domains: host === "*" ? ["*"] : [host, `${host}:*`],
+      domains: [host],
       includeRequestAttemptCount: true,
-      routes: routes.sort((a, b) => Number(takesAll(a)) - Number(takesAll(b))),
+      routes: [...routes].sort((a, b) => Number(takesAll(a)) - Number(takesAll(b))),
     }));
   return versioned(RouteConfigurationSchema, {
     name,
@@ -44,6 +55,8 @@ export function gatewayRoutes(
     message: {
       name,
       validateClusters: false,
+      // Who comes by a load balancer names whatever port that has.
+      ignorePortInHostMatching: true,
       ...bodyLimit(virtualHosts.flatMap((one) => one.routes)),
       virtualHosts:
         virtualHosts.length > 0

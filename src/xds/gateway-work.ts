@@ -14,6 +14,8 @@ export interface PortWork {
   readonly port: number;
   /** Clusters that routes lead to. */
   readonly clusters: Set<string>;
+  /** Takes the Secrets that those clusters need. */
+  readonly credentials: Set<string>;
   readonly origins: Set<Origin>;
 }
 
@@ -49,7 +51,7 @@ export const contextOf = (work: PortWork, owner: VirtualRoutes, secure = false):
 });
 
 /** Only the clusters that routes lead to: a gateway has no way to anything else. */
-export function addClusters({ mesh, client, parts, clusters }: PortWork): void {
+export function addClusters({ mesh, client, parts, clusters, credentials }: PortWork): void {
   const services = visibleServices(mesh, client.namespace);
   const from = { namespace: client.namespace, systemNamespace: mesh.settings.systemNamespace };
   for (const name of clusters) {
@@ -61,6 +63,7 @@ export function addClusters({ mesh, client, parts, clusters }: PortWork): void {
       if (made.cluster.name !== name) continue;
       put(parts.cluster, made.cluster);
       put(parts.endpoints, made.endpoints);
+      if (made.credential !== undefined) credentials.add(made.credential);
     }
   }
 }

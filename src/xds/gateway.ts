@@ -1,13 +1,11 @@
-import { type GatewayServer, type Mesh, serversOf } from "../model/index.ts";
+import { credentialsOf, type GatewayPort, type Mesh, portsOf, serversOf } from "../model/index.ts";
 import { TrafficDirection } from "../proto/gen/envoy/config/core/v3/base_pb.js";
-import type { FilterChainSchema } from "../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
 import { ListenerSchema } from "../proto/gen/envoy/config/listener/v3/listener_pb.js";
-import { isHttp } from "../values/index.ts";
 import { accessLog } from "./access-log.ts";
 import type { Client } from "./client.ts";
-import { listed, versioned } from "./encode.ts";
+import { listed, type Piece, versioned } from "./encode.ts";
 import { blackHole, fixedNames } from "./fixed.ts";
-import { serverChain, terminates } from "./gateway-chains.ts";
+import { type Chain, serverChains } from "./gateway-chains.ts";
 import { gatewayRoutes } from "./gateway-routes.ts";
 import { addClusters, type PortWork } from "./gateway-work.ts";
 import { httpConnection, tcpProxy } from "./http-connection.ts";
@@ -16,33 +14,30 @@ import { listenerFilters } from "./listeners.ts";
 import type { ProxyNode } from "./node.ts";
 import { noParts, type Parts, put } from "./parts.ts";
 import { exposureChain, exposuresOf } from "./passthrough-gateway.ts";
-import { type Fields, socketAddress } from "./typed.ts";
+import { secretResources } from "./secrets.ts";
+import { socketAddress } from "./typed.ts";
 
-type Chain = Fields<typeof FilterChainSchema>;
-
-/** What a gateway runs: what its Gateways open, with clusters for that and for nothing else. */
+/** What a gateway runs: what its Gateways open, with clusters and keys for that and for nothing else. */
 export function gatewayParts(mesh: Mesh, node: ProxyNode, client: Client): Parts {
   const parts = noParts();
+  const credentials = new Set<string>();
   put(parts.cluster, blackHole);
-  const byPort = new Map<number, GatewayServer[]>();
-  for (const one of serversOf(mesh.gateways, client.labels)) {
-    const number = one.server.port.number;
-    byPort.set(number, [...(byPort.get(number) ?? []), one]);
+  for (const port of portsOf(serversOf(mesh.gateways, client.labels))) {
+    const bind = bindOf(mesh, { node, client, port });
+    if (!bind) continue;
+    makePort({ mesh, client, parts, port, bind, credentials });
+    for (const { server } of port.servers) for (const name of credentialsOf(server)) credentials.add(name);
   }
-  for (const [number, servers] of byPort) {
-    const bind = bindOf(mesh, { node, client, number });
-    if (bind) makePort({ mesh, client, parts, number, servers, bind });
-  }
-  return parts;
+  return { ...parts, secret: secretResources(mesh, node, credentials) };
 }
 
 /** A gateway that shares its machine's address says by APP_PORTS which of the machine's ports stands for which of its own. */
 function bindOf(
   mesh: Mesh,
-  { node, client, number }: { readonly node: ProxyNode; readonly client: Client; readonly number: number },
+  { node, client, port: wanted }: { readonly node: ProxyNode; readonly client: Client; readonly port: GatewayPort },
 ): { readonly address: string; readonly port: number } | undefined {
-  const port = gatewayPort(mesh, { node, labels: client.labels, number });
-  if (node.interception.mode === "redirect") return { address: "0.0.0.0", port };
+  const port = gatewayPort(mesh, { node, labels: client.labels, number: wanted.number });
+  if (node.interception.mode === "redirect") return { address: wanted.bind ?? "0.0.0.0", port };
   const mapped = Object.entries(node.interception.appPorts).find(([, app]) => app === port);
   return mapped ? { address: "127.0.0.1", port: Number(mapped[0]) } : undefined;
 }
@@ -51,43 +46,27 @@ function makePort(options: {
   readonly mesh: Mesh;
   readonly client: Client;
   readonly parts: Parts;
-  readonly number: number;
-  readonly servers: readonly GatewayServer[];
+  readonly port: GatewayPort;
   readonly bind: { readonly address: string; readonly port: number };
+  /** Takes the Secrets that its clusters need. */
+  readonly credentials: Set<string>;
 }): void {
-  const { mesh, client, parts, number, servers, bind } = options;
-  const listener = `0.0.0.0_${number}`;
-  const work: PortWork = { mesh, client, parts, listener, port: number, clusters: new Set(), origins: new Set() };
-  const exposures = exposuresOf(mesh, servers, client);
-  for (const { made } of exposures) {
-    put(parts.cluster, made.cluster);
-    put(parts.endpoints, made.endpoints);
-  }
-  const exposed = exposures.map((one) => exposureChain(listener, one));
-  const chains: Chain[] = [];
-  const plain = servers.filter(({ server }) => isHttp(server.port.protocol) && terminates(server.tls?.mode) === "no");
-  let last: Chain | undefined;
-  if (plain.length > 0) {
-    const name = `http.${number}`;
-    put(parts.route, gatewayRoutes(work, { name, servers: plain }));
-    last = { name, filters: [httpConnection({ listener, side: "edge", routes: { kind: "named", name } })] };
-  }
-  const taken = new Set<string>(exposures.flatMap((one) => one.serverNames));
-  for (const one of servers) {
-    const made = serverChain(work, one, taken);
-    if (made === undefined) continue;
-    if (made.filterChainMatch === undefined) last ??= made;
-    else chains.push(made);
-  }
-  // A port with nothing behind it still takes connections, to say in a line why it closes them.
-  last ??=
-    chains.length + exposed.length === 0
-      ? {
-          name: "nothing-exposed",
-          filters: [tcpProxy({ listener, statPrefix: fixedNames.blackHole, to: fixedNames.blackHole })],
-        }
-      : undefined;
+  const { mesh, client, parts, port, bind, credentials } = options;
+  const { number, servers } = port;
+  const listener = `${port.bind ?? "0.0.0.0"}_${number}`;
+  const work: PortWork = {
+    mesh,
+    client,
+    parts,
+    listener,
+    port: number,
+    clusters: new Set(),
+    credentials,
+    origins: new Set(),
+  };
+  const { exposed, chains, last } = port.kind === "http" ? httpPort(work, port) : sharedPort(work, port);
   addClusters(work);
+  const all = chains.length + exposed.length;
   const rest = versioned(ListenerSchema, {
     name: listener,
     origins: [...new Set([...servers.map((one) => one.origin), ...work.origins])],
@@ -96,10 +75,54 @@ function makePort(options: {
       address: socketAddress(bind.address, bind.port),
       trafficDirection: TrafficDirection.OUTBOUND,
       accessLog: [accessLog(listener, "connections")],
-      ...(chains.length + exposed.length > 0 ? { listenerFilters: [listenerFilters.tls] } : {}),
-      filterChains: chains,
+      ...(all > 0 || port.kind === "tls" ? { listenerFilters: [listenerFilters.tls] } : {}),
+      filterChains: [...chains],
       ...(last ? { defaultFilterChain: last } : {}),
     },
   });
   put(parts.listener, listed(listener, [...exposed, rest]));
 }
+
+interface Chains {
+  readonly exposed: readonly Piece[];
+  readonly chains: readonly Chain[];
+  /** For whatever no chain asks for. */
+  readonly last: Chain | undefined;
+}
+
+/** Plain HTTP: one set of routes for all servers of the port. */
+function httpPort(work: PortWork, { number, servers }: GatewayPort): Chains {
+  const { parts, listener } = work;
+  const name = `http.${number}`;
+  put(parts.route, gatewayRoutes(work, { name, servers }));
+  const last = { name, filters: [httpConnection({ listener, side: "edge", routes: { kind: "named", name } })] };
+  return { exposed: [], chains: [], last };
+}
+
+/** A port on which server names, if anything, say what is meant. */
+function sharedPort(work: PortWork, { servers }: GatewayPort): Chains {
+  const { parts, listener, client } = work;
+  const exposures = exposuresOf(work.mesh, servers, client);
+  for (const { made } of exposures) {
+    put(parts.cluster, made.cluster);
+    put(parts.endpoints, made.endpoints);
+  }
+  const exposed = exposures.map((one) => exposureChain(listener, one));
+  const taken = new Set<string>(exposures.flatMap((one) => one.serverNames));
+  const chains: Chain[] = [];
+  let last: Chain | undefined;
+  for (const one of servers) {
+    for (const made of serverChains(work, one, taken)) {
+      if (made.filterChainMatch === undefined) last ??= made;
+      else chains.push(made);
+    }
+  }
+  // A port with nothing behind it still takes connections, to say in a line why it closes them.
+  if (chains.length + exposed.length === 0) last ??= nothingExposed(listener);
+  return { exposed, chains, last };
+}
+
+const nothingExposed = (listener: string): Chain => ({
+  name: "nothing-exposed",
+  filters: [tcpProxy({ listener, statPrefix: fixedNames.blackHole, to: fixedNames.blackHole })],
+});

@@ -6,11 +6,19 @@ export interface Parts {
   readonly endpoints: Map<string, Versioned>;
   readonly listener: Map<string, Versioned>;
   readonly route: Map<string, Versioned>;
+  readonly secret: ReadonlyMap<string, Versioned>;
   readonly names: ReadonlyMap<string, Versioned>;
 }
 
 export function noParts(): Parts {
-  return { cluster: new Map(), endpoints: new Map(), listener: new Map(), route: new Map(), names: new Map() };
+  return {
+    cluster: new Map(),
+    endpoints: new Map(),
+    listener: new Map(),
+    route: new Map(),
+    secret: new Map(),
+    names: new Map(),
+  };
 }
 
 /** Adds what is not there yet: of two resources of one name the first stays. */

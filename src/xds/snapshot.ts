@@ -1,6 +1,6 @@
-import type { Mesh } from "../model/index.ts";
+import { bookFor, cached, type Mesh, selectedCredentials } from "../model/index.ts";
 import { type Snapshot, type TypeUrl, typeUrls, type Versioned } from "../proto/index.ts";
-import { changesBetween, type SortedMap } from "../values/index.ts";
+import { changesBetween, type Labels, type SortedMap } from "../values/index.ts";
 import { type Client, clientOf } from "./client.ts";
 import { sameContent } from "./encode.ts";
 import { blackHole, inboundPassthrough, passthrough } from "./fixed.ts";
@@ -12,6 +12,7 @@ import { explicitOutbound, virtualOutbound } from "./listeners.ts";
 import type { ProxyNode } from "./node.ts";
 import { type Outbound, outboundFor } from "./outbound.ts";
 import { type Parts, put } from "./parts.ts";
+import { secretResources } from "./secrets.ts";
 
 const outboundOf = new WeakMap<Snapshot, Outbound>();
 
@@ -19,9 +20,10 @@ const outboundOf = new WeakMap<Snapshot, Outbound>();
  * What one proxy should run. Frozen; resources that did not change are the same objects as in any other snapshot. With
  * the one that it ran before at hand, making it costs what changed.
  */
-export function snapshotFor(mesh: Mesh, node: ProxyNode, previous?: Snapshot): Snapshot {
+export function snapshotFor(everybodys: Mesh, node: ProxyNode, previous?: Snapshot): Snapshot {
   // What the cluster says of a pod counts more than what the pod says of itself.
-  const labels = mesh.workloads.get(`${node.namespace}/${node.name}`)?.labels ?? node.labels;
+  const labels = everybodys.workloads.get(`${node.namespace}/${node.name}`)?.labels ?? node.labels;
+  const mesh = meshSeenBy(everybodys, { namespace: node.namespace, labels });
   const client = clientOf(mesh, node, labels);
   if (node.generator === "grpc") return snapshotOf(grpcParts(mesh, client));
   if (node.role === "router") return snapshotOf(gatewayParts(mesh, node, client));
@@ -29,6 +31,16 @@ export function snapshotFor(mesh: Mesh, node: ProxyNode, previous?: Snapshot): S
   const snapshot = snapshotOf(keeping(previous, sidecarParts(mesh, node, { client, outbound })));
   outboundOf.set(snapshot, outbound);
   return snapshot;
+}
+
+const seen = new WeakMap<Mesh, WeakMap<Mesh["rules"], Mesh>>();
+
+/** The mesh with the rules that a workload follows. */
+function meshSeenBy(mesh: Mesh, workload: { readonly namespace: string; readonly labels: Labels }): Mesh {
+  const rules = bookFor(mesh.rules, workload);
+  if (rules === mesh.rules) return mesh;
+  const byRules = cached(seen, mesh, () => new WeakMap<Mesh["rules"], Mesh>());
+  return cached(byRules, rules, () => Object.freeze({ ...mesh, rules }));
 }
 
 type Resources = ReadonlyMap<string, Versioned>;
@@ -40,6 +52,7 @@ function snapshotOf(parts: Whole): Snapshot {
     [typeUrls.endpoints, parts.endpoints],
     [typeUrls.listener, parts.listener],
     [typeUrls.route, parts.route],
+    [typeUrls.secret, parts.secret],
     [typeUrls.names, parts.names],
   ];
   return new Map(entries);
@@ -101,6 +114,11 @@ function sidecarParts(
     endpoints,
     listener: withOwn(listeners.made, listener),
     route: routes.made,
+    secret: secretResources(
+      mesh,
+      node,
+      selectedCredentials(mesh.rules, { namespace: node.namespace, labels: client.labels }),
+    ),
     names,
     own: new Set([...cluster.keys(), ...listener.keys()]),
   };

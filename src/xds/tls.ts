@@ -11,7 +11,6 @@ import {
   DownstreamTlsContextSchema,
   UpstreamTlsContextSchema,
 } from "../proto/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
-import type { GatewaySpec } from "../resources/index.ts";
 import { isHttp, isHttp2, type Protocol } from "../values/index.ts";
 import { extension, fromAgent } from "./typed.ts";
 
@@ -37,16 +36,17 @@ export const meshHttpAlpn = ["istio-http/1.0", "istio-http/1.1", "istio-h2"] as 
 export const meshTcpAlpn = ["istio-peer-exchange", "istio"] as const;
 
 /** Both said: what a proxy takes as the highest version of a client where nothing is said differs from one to the next. */
-const tlsParams = {
+export const tlsParams = {
   tlsMinimumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_2,
   tlsMaximumProtocolVersion: TlsParameters_TlsProtocol.TLSv1_3,
 };
-const tlsSocket = "envoy.transport_sockets.tls";
+export const tlsSocket = "envoy.transport_sockets.tls";
 
 const uri = (match: { case: "exact" | "prefix"; value: string }): SubjectAltNameMatcher =>
   create(SubjectAltNameMatcherSchema, { sanType: SubjectAltNameMatcher_SanType.URI, matcher: { matchPattern: match } });
 
-function matchersOf(server: ServerIdentity): SubjectAltNameMatcher[] {
+/** A name is a URI when it looks like one, else a DNS name. */
+export function matchersOf(server: ServerIdentity): SubjectAltNameMatcher[] {
   if (server.kind === "begins") return [uri({ case: "prefix", value: server.prefix })];
   return server.names.map((name) =>
     name.includes("://")
@@ -106,93 +106,6 @@ export function meshServerTls(): TransportSocket {
   );
 }
 
-/** TLS that a rule asks for, with files of the proxy's own machine. */
-export function ruleClientTls(options: {
-  readonly sni: string | undefined;
-  readonly certificate: string | undefined;
-  readonly key: string | undefined;
-  readonly roots: string | undefined;
-  readonly names: readonly string[];
-  readonly alpn: readonly string[];
-}): TransportSocket {
-  const file = (filename: string) => ({ specifier: { case: "filename" as const, value: filename } });
-  const anySan = (name: string) => matchersOf({ kind: "one-of", names: [name] });
-  return create(
-    TransportSocketSchema,
-    extension(tlsSocket, UpstreamTlsContextSchema, {
-      sni: options.sni ?? "",
-      commonTlsContext: {
-        tlsParams,
-        alpnProtocols: [...options.alpn],
-        tlsCertificates:
-          options.certificate !== undefined && options.key !== undefined
-            ? [{ certificateChain: file(options.certificate), privateKey: file(options.key) }]
-            : [],
-        validationContextType: {
-          case: "validationContext",
-          value: {
-            trustedCa: file(options.roots ?? "/etc/ssl/certs/ca-certificates.crt"),
-            matchTypedSubjectAltNames: options.names.flatMap(anySan),
-          },
-        },
-      },
-    }),
-  );
-}
-
 export function plaintext(): TransportSocket {
   return create(TransportSocketSchema, extension("envoy.transport_sockets.raw_buffer", RawBufferSchema, {}));
-}
-
-type GatewayTls = NonNullable<GatewaySpec["servers"][number]["tls"]>;
-
-/** TLS that a gateway opens for its callers; undefined when the server names no certificate. */
-export function gatewayServerTls(tls: GatewayTls): TransportSocket | undefined {
-  if (tls.mode === "ISTIO_MUTUAL") return meshServerTls();
-  const file = (filename: string) => ({ specifier: { case: "filename" as const, value: filename } });
-  const named = tls.credentialName ?? tls.credentialNames[0];
-  const files = tls.serverCertificate !== undefined && tls.privateKey !== undefined;
-  if (named === undefined && !files) return undefined;
-  const mutual = tls.mode === "MUTUAL" || tls.mode === "OPTIONAL_MUTUAL";
-  const minimum =
-    tls.minProtocolVersion === "TLSV1_3" ? TlsParameters_TlsProtocol.TLSv1_3 : TlsParameters_TlsProtocol.TLSv1_2;
-  return create(
-    TransportSocketSchema,
-    extension(tlsSocket, DownstreamTlsContextSchema, {
-      requireClientCertificate: tls.mode === "MUTUAL",
-      commonTlsContext: {
-        tlsParams: { ...tlsParams, tlsMinimumProtocolVersion: minimum },
-        alpnProtocols: ["h2", "http/1.1"],
-        ...(named === undefined
-          ? { tlsCertificates: [{ certificateChain: file(tls.serverCertificate!), privateKey: file(tls.privateKey!) }] }
-          : { tlsCertificateSdsSecretConfigs: [{ name: named, sdsConfig: fromAgent }] }),
-        ...(mutual
-          ? {
-              validationContextType:
-                named === undefined
-                  ? {
-                      case: "validationContext" as const,
-                      value: {
-                        trustedCa: file(tls.caCertificates ?? ""),
-                        matchTypedSubjectAltNames: tls.subjectAltNames.flatMap((name) =>
-                          matchersOf({ kind: "one-of", names: [name] }),
-                        ),
-                      },
-                    }
-                  : {
-                      case: "combinedValidationContext" as const,
-                      value: {
-                        defaultValidationContext: {
-                          matchTypedSubjectAltNames: tls.subjectAltNames.flatMap((name) =>
-                            matchersOf({ kind: "one-of", names: [name] }),
-                          ),
-                        },
-                        validationContextSdsSecretConfig: { name: `${named}-cacert`, sdsConfig: fromAgent },
-                      },
-                    },
-            }
-          : {}),
-      },
-    }),
-  );
 }

@@ -50,17 +50,24 @@ export const fromAds: ConfigSource = create(ConfigSourceSchema, {
   initialFetchTimeout: milliseconds(0),
 });
 
-/** Secrets come from what stands beside the proxy, by its own socket: no key ever passes the control plane. */
-export const fromAgent: ConfigSource = create(ConfigSourceSchema, {
-  resourceApiVersion: ApiVersion.V3,
-  configSourceSpecifier: {
-    case: "apiConfigSource",
-    value: {
-      apiType: ApiConfigSource_ApiType.GRPC,
-      transportApiVersion: ApiVersion.V3,
-      setNodeOnFirstMessageOnly: true,
-      grpcServices: [{ targetSpecifier: { case: "envoyGrpc", value: { clusterName: "sds-grpc" } } }],
+function agent(apiType: ApiConfigSource_ApiType): ConfigSource {
+  return create(ConfigSourceSchema, {
+    resourceApiVersion: ApiVersion.V3,
+    configSourceSpecifier: {
+      case: "apiConfigSource",
+      value: {
+        apiType,
+        transportApiVersion: ApiVersion.V3,
+        setNodeOnFirstMessageOnly: true,
+        grpcServices: [{ targetSpecifier: { case: "envoyGrpc", value: { clusterName: "sds-grpc" } } }],
+      },
     },
-  },
-  initialFetchTimeout: milliseconds(0),
-});
+    initialFetchTimeout: milliseconds(0),
+  });
+}
+
+/** The proxy's own key comes from what stands beside it, by its own socket: it never passes the control plane. */
+export const fromAgent: ConfigSource = agent(ApiConfigSource_ApiType.GRPC);
+
+/** Files of the proxy's machine too. Only in this protocol can it be said that one is not there, so that nobody waits. */
+export const filesFromAgent: ConfigSource = agent(ApiConfigSource_ApiType.DELTA_GRPC);

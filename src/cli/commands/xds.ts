@@ -66,12 +66,12 @@ function readMetadata(text: string): JsonObject {
   throw new Failure("usage/metadata", `--metadata: "${text}" is no object`);
 }
 
-/** Type, by its short name, then resource. */
+/** Type, by its short name, then resource. Secrets are never shown; who proves nothing is not even told them. */
 function plain(snapshot: Snapshot): JsonValue {
   return Object.fromEntries(
     Object.entries(typeUrls).flatMap(([short, type]) => {
       const resources = snapshot.get(type);
-      if (!resources || resources.size === 0) return [];
+      if (!resources || resources.size === 0 || type === typeUrls.secret) return [];
       const named = [...resources].map(([name, { bytes }]) => [name, resourceJson(type, bytes)] as const);
       return [[short, Object.fromEntries(named)]];
     }),

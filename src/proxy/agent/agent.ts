@@ -14,6 +14,7 @@ import { loadOriginalDestination } from "../l4/original-dst.ts";
 import { startProxy } from "../proxy.ts";
 import { adminRoutes } from "./admin.ts";
 import { prepareDiscovery } from "./discovery.ts";
+import { allSecrets, startFileSecrets } from "./file-secrets.ts";
 import { type IdentityConfig, startIdentity } from "./identity.ts";
 import { openKeptState } from "./kept-state.ts";
 import { Names } from "./names.ts";
@@ -65,6 +66,9 @@ export async function startAgent(
       : await openKeptState({ dir: config.stateDir, node: config.node }, { clock, log }, scope);
   const identity = await startIdentity(config.identity, { ...deps, kept }, scope);
   const { certificates } = identity;
+  const files = startFileSecrets({ clock, log }, scope);
+  const lookAtFiles = () => void files.want(store.wanted.value.agentSecrets);
+  scope.defer(store.wanted.subscribe(lookAtFiles));
   // What was kept is in force before there are sockets, and names before the resolver is asked for them.
   const discovery = prepareDiscovery(
     {
@@ -107,7 +111,7 @@ export async function startAgent(
       log,
       metrics,
       store,
-      secrets: identity.secrets,
+      secrets: allSecrets([identity.secrets, store.secrets, files.current], scope),
       resolve,
       resolveDestination: async (host) => {
         const ip = parseIp(host);

@@ -101,6 +101,7 @@ export function prepareDiscovery(deps: DiscoveryDeps, scope: Scope): Discovery {
           [typeUrls.names, everything],
           [typeUrls.endpoints, byName(store.wanted.value.endpoints)],
           [typeUrls.route, byName(store.wanted.value.routes)],
+          [typeUrls.secret, byName(store.wanted.value.secrets)],
         ]),
         held: versionsOf(held()),
         apply({ typeUrl, updated, removed }) {
@@ -115,6 +116,7 @@ export function prepareDiscovery(deps: DiscoveryDeps, scope: Scope): Discovery {
           received.inc({ type, outcome: "removed" }, removed.length);
           started.want(typeUrls.endpoints, byName(store.wanted.value.endpoints));
           started.want(typeUrls.route, byName(store.wanted.value.routes));
+          started.want(typeUrls.secret, byName(store.wanted.value.secrets));
           const news = updated.length > 0 || removed.length > 0 || !told.has(typeUrl);
           told.add(typeUrl);
           if (news) deps.onChange(toKeep);

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { createSecureContext } from "node:tls";
 import type { DataSource } from "../../proto/gen/envoy/config/core/v3/base_pb.js";
 import { SecretSchema } from "../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
 import { type Place, type Read, readBytes } from "./reading.ts";
@@ -26,14 +27,37 @@ export function readSecret(bytes: Uint8Array): Read<{ readonly name: string; rea
     if (type.case === "tlsCertificate") {
       const chain = readSource(type.value.certificateChain, place.field("tls_certificate.certificate_chain"));
       const key = readSource(type.value.privateKey, place.field("tls_certificate.private_key"));
-      return chain && key ? { name, secret: certificateSecret(chain, key) } : undefined;
+      return chain && key ? usable(name, certificateSecret(chain, key), place) : undefined;
     }
     if (type.case === "validationContext") {
       const roots = readSource(type.value.trustedCa, place.field("validation_context.trusted_ca"));
-      return roots ? { name, secret: trustSecret(roots) } : undefined;
+      const crl = type.value.crl && readSource(type.value.crl, place.field("validation_context.crl"));
+      return roots ? usable(name, trustSecret(roots, crl), place) : undefined;
     }
     return place.refuse(`must be a tls_certificate or a validation_context, got ${type.case ?? "nothing"}`);
   });
+}
+
+function usable(name: string, secret: Secret, place: Place) {
+  const problem = problemOf(secret);
+  return problem === undefined ? { name, secret } : place.refuse(problem);
+}
+
+/** Why no TLS can be spoken with a secret; undefined when it can. Quotes nothing of it. */
+export function problemOf(secret: Secret): string | undefined {
+  try {
+    if (secret.kind === "certificate") createSecureContext({ cert: secret.chain, key: secret.key });
+    else {
+      if (!secret.roots.includes("-----BEGIN CERTIFICATE-----")) return "there is no certificate in it";
+      createSecureContext({ ca: [secret.roots], ...(secret.crl ? { crl: secret.crl } : {}) });
+    }
+    return undefined;
+  } catch (caught) {
+    // OpenSSL's words may quote the text that it was given; its reason does not.
+    const { code = "", reason = "it cannot be read" } = caught as { code?: string; reason?: string };
+    const what = secret.kind === "certificate" ? "certificate and key" : "roots";
+    return `the ${what} cannot be used: ${reason}${code === "" ? "" : ` (${code})`}`;
+  }
 }
 
 /** The text of a data source. A file is read now: what it holds later is another secret. */

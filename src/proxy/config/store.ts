@@ -8,6 +8,8 @@ import { type ListenerConfig, readListener, routesOf } from "./listener.ts";
 import { formatRefusals, type Read, readBytes } from "./reading.ts";
 import type { RouteTable } from "./route.ts";
 import { readRouteConfiguration } from "./route-table.ts";
+import { readSecret, type Secret, type Secrets } from "./secret.ts";
+import { agentSecretsOf, type DownstreamTls, toldSecretsOf, type UpstreamTls } from "./tls.ts";
 
 /** A resource as it came: encoded, with the version that the server gave it. */
 export interface Incoming {
@@ -35,6 +37,15 @@ export interface ProxyConfig {
 export interface Wanted {
   readonly endpoints: ReadonlySet<string>;
   readonly routes: ReadonlySet<string>;
+  /** Asked of the control plane. */
+  readonly secrets: ReadonlySet<string>;
+  /** Asked of the agent. */
+  readonly agentSecrets: ReadonlySet<string>;
+}
+
+interface NamedSecret {
+  readonly name: string;
+  readonly secret: Secret;
 }
 
 interface Kept<T> {
@@ -59,10 +70,13 @@ const readers = {
   [typeUrls.listener]: readListener,
   [typeUrls.route]: (bytes: Uint8Array): Read<RouteTable> =>
     readBytes(RouteConfigurationSchema, bytes, readRouteConfiguration),
+  [typeUrls.secret]: readSecret,
 } as const;
 
 type Kind = keyof typeof readers;
 const isKind = (type: TypeUrl): type is Kind => type in readers;
+
+const nothingWanted: Wanted = { endpoints: new Set(), routes: new Set(), secrets: new Set(), agentSecrets: new Set() };
 
 /** How long a changed listener or cluster may wait for its routes or endpoints before it is put to work without them. */
 const warmingMs = 15_000;
@@ -74,6 +88,10 @@ const warmingMs = 15_000;
 export class ConfigStore {
   readonly active: Cell<ProxyConfig>;
   readonly wanted: Cell<Wanted>;
+  /** Keys and roots that the control plane told. One that it no longer has stays while something uses it. */
+  readonly secrets = new Cell<Secrets>(new Map());
+  /** Secrets that were asked for and answered, be it that there is none: nobody waits for those. */
+  readonly #answered = new Set<string>();
   readonly #clock: Clock;
   readonly #log: Logger;
   readonly #kept: { [K in Kind]: Map<string, Kept<unknown>> };
@@ -90,6 +108,7 @@ export class ConfigStore {
       [typeUrls.endpoints]: new Map(),
       [typeUrls.listener]: new Map(),
       [typeUrls.route]: new Map(),
+      [typeUrls.secret]: new Map(),
     };
     this.active = new Cell<ProxyConfig>({
       listeners: new Map(),
@@ -97,7 +116,7 @@ export class ConfigStore {
       endpoints: new Map(),
       routes: new Map(),
     });
-    this.wanted = new Cell<Wanted>({ endpoints: new Set(), routes: new Set() });
+    this.wanted = new Cell<Wanted>(nothingWanted);
   }
 
   /**
@@ -108,7 +127,7 @@ export class ConfigStore {
     if (!isKind(type)) return [];
     const kept = this.#kept[type];
     const refusals: RefusedResource[] = [];
-    let different = false;
+    let different = type === typeUrls.secret && this.#answer([...changed.map(({ name }) => name), ...removed]);
     // Endpoints and routes that the server drops stay while something asks for them: who asks is dropped in its turn.
     for (const name of removed) {
       this.#refused.delete(`${type} ${name}`);
@@ -137,10 +156,18 @@ export class ConfigStore {
     return refusals;
   }
 
+  /** Whether any of them was not answered before. */
+  #answer(names: readonly string[]): boolean {
+    const before = this.#answered.size;
+    for (const name of names) this.#answered.add(name);
+    return this.#answered.size > before;
+  }
+
   /** Everything accepted, for the admin's dump. There are no secrets among it. */
   dump(): readonly DumpedResource[] {
     const { listeners, clusters } = this.active.value;
-    return (Object.keys(readers) as Kind[]).flatMap((type) =>
+    const shown = (Object.keys(readers) as Kind[]).filter((type) => type !== typeUrls.secret);
+    return shown.flatMap((type) =>
       [...this.#kept[type]].map(([name, kept]): DumpedResource => {
         const running: ReadonlyMap<string, unknown> | undefined =
           type === typeUrls.listener ? listeners : type === typeUrls.cluster ? clusters : undefined;
@@ -201,27 +228,55 @@ export class ConfigStore {
     const wantedRoutes = new Set<string>();
     for (const { value } of listeners.values()) for (const name of routesOf(value)) wantedRoutes.add(name);
     const before = this.active.value;
-    // What still serves with the old value keeps its routes and endpoints too.
+    const tls = tlsOf(values(listeners), values(clusters));
+    const wantedSecrets = new Set(tls.flatMap(toldSecretsOf));
+    // What still serves with the old value keeps its routes and endpoints too, and its keys.
+    const served = tlsOf(before.listeners.values(), before.clusters.values());
     const servedRoutes = new Set([...wantedRoutes, ...[...before.listeners.values()].flatMap(routesOf)]);
+    const servedSecrets = new Set([...wantedSecrets, ...served.flatMap(toldSecretsOf)]);
     this.#forget(typeUrls.endpoints, wantedEndpoints);
     this.#forget(typeUrls.route, servedRoutes);
+    this.#forget(typeUrls.secret, servedSecrets);
+    for (const name of this.#answered) if (!servedSecrets.has(name)) this.#answered.delete(name);
     const endpoints = this.#values<LoadAssignment>(typeUrls.endpoints);
     const routes = this.#values<RouteTable>(typeUrls.route);
+    const unanswered = (list: readonly (DownstreamTls | UpstreamTls | undefined)[]) =>
+      list.flatMap(toldSecretsOf).filter((name) => !this.#answered.has(name));
     const next: ProxyConfig = {
-      clusters: this.#ripe(typeUrls.cluster, clusters, before.clusters, ({ discovery }) =>
-        discovery.kind === "eds" && !endpoints.has(discovery.serviceName) ? [discovery.serviceName] : [],
-      ),
-      listeners: this.#ripe(typeUrls.listener, listeners, before.listeners, (listener) =>
-        routesOf(listener).filter((name) => !routes.has(name)),
-      ),
+      clusters: this.#ripe(typeUrls.cluster, clusters, before.clusters, (cluster) => [
+        ...(cluster.discovery.kind === "eds" && !endpoints.has(cluster.discovery.serviceName)
+          ? [cluster.discovery.serviceName]
+          : []),
+        ...unanswered(tlsOf([], [cluster])),
+      ]),
+      listeners: this.#ripe(typeUrls.listener, listeners, before.listeners, (listener) => [
+        ...routesOf(listener).filter((name) => !routes.has(name)),
+        ...unanswered(tlsOf([listener], [])),
+      ]),
       endpoints,
       routes,
     };
     this.#sleep();
+    this.#show();
     // Subscriptions first: whoever watches `active` may ask what is missing.
-    if (!sameSet(this.wanted.value.endpoints, wantedEndpoints) || !sameSet(this.wanted.value.routes, wantedRoutes))
-      this.wanted.set({ endpoints: wantedEndpoints, routes: wantedRoutes });
+    const wanted: Wanted = {
+      endpoints: wantedEndpoints,
+      routes: wantedRoutes,
+      secrets: wantedSecrets,
+      agentSecrets: new Set([...tls, ...served].flatMap(agentSecretsOf)),
+    };
+    const known = this.wanted.value;
+    if ((Object.keys(wanted) as (keyof Wanted)[]).some((key) => !sameSet(known[key], wanted[key])))
+      this.wanted.set(wanted);
     this.active.set(next);
+  }
+
+  /** Keys before what uses them. */
+  #show(): void {
+    const told = this.#values<NamedSecret>(typeUrls.secret);
+    const before = this.secrets.value;
+    if (told.size === before.size && [...told].every(([name, { secret }]) => before.get(name) === secret)) return;
+    this.secrets.set(new Map([...told].map(([name, { secret }]) => [name, secret])));
   }
 
   #values<T>(type: Kind): ReadonlyMap<string, T> {
@@ -271,6 +326,22 @@ export class ConfigStore {
     const wait = Math.max(0, oldest + warmingMs - this.#clock.monotonic());
     this.#wake = this.#clock.after(wait, () => this.#settle(), { background: true });
   }
+}
+
+function* values<T>(kept: ReadonlyMap<string, Kept<T>>): Iterable<T> {
+  for (const { value } of kept.values()) yield value;
+}
+
+/** Every TLS configuration of these listeners and clusters. */
+function tlsOf(
+  listeners: Iterable<ListenerConfig>,
+  clusters: Iterable<ClusterConfig>,
+): readonly (DownstreamTls | UpstreamTls | undefined)[] {
+  const found: (DownstreamTls | UpstreamTls | undefined)[] = [];
+  for (const { chains, defaultChain } of listeners) found.push(...chains.map(({ tls }) => tls), defaultChain?.tls);
+  for (const { transport, transportMatches } of clusters)
+    found.push(transport.tls, ...transportMatches.map((one) => one.transport.tls));
+  return found;
 }
 
 function sameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {

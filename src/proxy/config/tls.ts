@@ -3,6 +3,7 @@ import {
   SubjectAltNameMatcher_SanType,
   TlsParameters_TlsProtocol,
 } from "../../proto/gen/envoy/extensions/transport_sockets/tls/v3/common_pb.js";
+import type { SdsSecretConfig } from "../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
 import type {
   CommonTlsContext,
   DownstreamTlsContext,
@@ -12,9 +13,12 @@ import type { StringMatcher } from "../../proto/gen/envoy/type/matcher/v3/string
 import type { Place } from "./reading.ts";
 import { certificateSecret, readSource, type Secret, trustSecret } from "./secret.ts";
 
-/** A secret by name, handed over by the agent and rotated, or one that stands in the configuration itself. */
+/**
+ * A secret by name, told by the control plane or handed over by the agent, and rotated; or one that stands in the
+ * configuration itself.
+ */
 export type SecretSource =
-  | { readonly kind: "named"; readonly name: string }
+  | { readonly kind: "named"; readonly name: string; readonly from: "control-plane" | "agent" }
   | { readonly kind: "inline"; readonly secret: Secret };
 
 /** One name that the far end's certificate may carry. `type` undefined: a URI or a DNS name. */
@@ -27,10 +31,15 @@ export interface NameMatcher {
 
 interface TlsCommon {
   readonly alpn: readonly string[];
-  readonly certificate: SecretSource | undefined;
+  /** Several differ in their kind of key; what the far end understands decides. */
+  readonly certificates: readonly SecretSource[];
   readonly trust: SecretSource | undefined;
   /** One of them must match; none means that any verified certificate is fine. */
   readonly names: readonly NameMatcher[];
+  /** One of these must be the far end's certificate, or its public key: SHA-256 in lower case hexadecimal, and in base64. */
+  readonly pins: { readonly certificates: ReadonlySet<string>; readonly keys: ReadonlySet<string> } | undefined;
+  /** For TLS 1.2, in order; those of the runtime when undefined. */
+  readonly ciphers: string | undefined;
   readonly minVersion: "TLSv1.2" | "TLSv1.3";
   readonly maxVersion: "TLSv1.2" | "TLSv1.3";
 }
@@ -48,10 +57,26 @@ export interface UpstreamTls extends TlsCommon {
   readonly sni: string | undefined;
 }
 
+/** Names of the secrets that the control plane is asked for. */
+export function toldSecretsOf(tls: DownstreamTls | UpstreamTls | undefined): readonly string[] {
+  return namesFrom(tls, "control-plane");
+}
+
+/** Names of the secrets that the agent is asked for. */
+export function agentSecretsOf(tls: DownstreamTls | UpstreamTls | undefined): readonly string[] {
+  return namesFrom(tls, "agent");
+}
+
+function namesFrom(tls: DownstreamTls | UpstreamTls | undefined, from: "control-plane" | "agent"): readonly string[] {
+  const sources = tls ? [...tls.certificates, ...(tls.trust ? [tls.trust] : [])] : [];
+  return sources.flatMap((one) => (one.kind === "named" && one.from === from ? [one.name] : []));
+}
+
 export function readDownstreamTls(message: DownstreamTlsContext, place: Place): DownstreamTls | undefined {
   const common = readCommon(message.commonTlsContext, place.field("common_tls_context"));
   if (!common) return undefined;
-  if (!common.certificate) return place.refuse("has no certificate to show; name one by sds or give it inline");
+  if (common.certificates.length === 0)
+    return place.refuse("has no certificate to show; name one by sds or give it inline");
   const requireClientCertificate = message.requireClientCertificate ?? false;
   if (requireClientCertificate && !common.trust)
     return place.refuse("requires a client certificate and has no trust bundle to verify it with");
@@ -75,9 +100,11 @@ function readCommon(message: CommonTlsContext | undefined, place: Place): TlsCom
   const validation = readValidation(message, place);
   return {
     alpn: message.alpnProtocols,
-    certificate: readCertificate(message, place),
+    certificates: readCertificates(message, place),
     trust: validation.trust,
     names: validation.names,
+    pins: validation.pins,
+    ciphers: message.tlsParams?.cipherSuites.join(":") || undefined,
     minVersion,
     maxVersion,
   };
@@ -95,55 +122,49 @@ function readVersions(message: CommonTlsContext, place: Place): ["TLSv1.2" | "TL
   ];
 }
 
-function readCertificate(message: CommonTlsContext, place: Place): SecretSource | undefined {
-  const named = message.tlsCertificateSdsSecretConfigs;
-  const inline = message.tlsCertificates;
-  if (named.length + inline.length > 1) {
-    place.field("tls_certificates").refuse("one certificate is shown; several are not chosen between");
-    return undefined;
-  }
-  if (named[0]) return { kind: "named", name: named[0].name };
-  if (!inline[0]) return undefined;
-  const at = place.field("tls_certificates").item(0);
-  const chain = readSource(inline[0].certificateChain, at.field("certificate_chain"));
-  const key = readSource(inline[0].privateKey, at.field("private_key"));
-  return chain && key ? { kind: "inline", secret: certificateSecret(chain, key) } : undefined;
+function readCertificates(message: CommonTlsContext, place: Place): readonly SecretSource[] {
+  const inline = message.tlsCertificates.flatMap((one, index): SecretSource[] => {
+    const at = place.field("tls_certificates").item(index);
+    const chain = readSource(one.certificateChain, at.field("certificate_chain"));
+    const key = readSource(one.privateKey, at.field("private_key"));
+    return chain && key ? [{ kind: "inline", secret: certificateSecret(chain, key) }] : [];
+  });
+  return [...message.tlsCertificateSdsSecretConfigs.map(named), ...inline];
 }
 
-function readValidation(
-  message: CommonTlsContext,
-  place: Place,
-): { readonly trust: SecretSource | undefined; readonly names: readonly NameMatcher[] } {
+function named({ name, sdsConfig }: SdsSecretConfig): SecretSource {
+  const told = sdsConfig?.configSourceSpecifier.case === "ads";
+  return { kind: "named", name, from: told ? "control-plane" : "agent" };
+}
+
+type Validation = Pick<TlsCommon, "trust" | "names" | "pins">;
+
+const unchecked: Validation = { trust: undefined, names: [], pins: undefined };
+
+function readValidation(message: CommonTlsContext, place: Place): Validation {
   const type = message.validationContextType;
   switch (type.case) {
     case undefined:
-      return { trust: undefined, names: [] };
+      return unchecked;
     case "validationContext":
       return readValidationContext(type.value, place.field("validation_context"));
     case "validationContextSdsSecretConfig":
-      return { trust: { kind: "named", name: type.value.name }, names: [] };
+      return { ...unchecked, trust: named(type.value) };
     case "combinedValidationContext": {
       const at = place.field("combined_validation_context");
       const inner = type.value.defaultValidationContext
         ? readValidationContext(type.value.defaultValidationContext, at.field("default_validation_context"))
-        : { trust: undefined, names: [] };
-      const named = type.value.validationContextSdsSecretConfig;
-      return { trust: named ? { kind: "named", name: named.name } : inner.trust, names: inner.names };
+        : unchecked;
+      const told = type.value.validationContextSdsSecretConfig;
+      return { ...inner, trust: told ? named(told) : inner.trust };
     }
     default:
       place.refuse(`validation by ${type.case} is not known; use sds or a validation context`);
-      return { trust: undefined, names: [] };
+      return unchecked;
   }
 }
 
-function readValidationContext(
-  context: CertificateValidationContext,
-  place: Place,
-): { readonly trust: SecretSource | undefined; readonly names: readonly NameMatcher[] } {
-  if (context.verifyCertificateSpki.length > 0)
-    place.field("verify_certificate_spki").refuse("pinning by public key is not known; use names");
-  if (context.verifyCertificateHash.length > 0)
-    place.field("verify_certificate_hash").refuse("pinning by hash is not known; use names");
+function readValidationContext(context: CertificateValidationContext, place: Place): Validation {
   if (context.allowExpiredCertificate)
     place.field("allow_expired_certificate").refuse("expired certificates are never taken");
   if (context.trustChainVerification !== 0)
@@ -164,6 +185,15 @@ function readValidationContext(
   return {
     trust: roots === undefined ? undefined : { kind: "inline", secret: trustSecret(roots, crl) },
     names: names.filter((name) => name !== undefined),
+    pins: readPins(context),
+  };
+}
+
+function readPins({ verifyCertificateHash, verifyCertificateSpki }: CertificateValidationContext): TlsCommon["pins"] {
+  if (verifyCertificateHash.length + verifyCertificateSpki.length === 0) return undefined;
+  return {
+    certificates: new Set(verifyCertificateHash.map((hash) => hash.replaceAll(":", "").toLowerCase())),
+    keys: new Set(verifyCertificateSpki),
   };
 }
 

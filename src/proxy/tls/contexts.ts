@@ -5,7 +5,7 @@ import type { DownstreamTls, SecretSource, UpstreamTls } from "../config/tls.ts"
 
 /** The secrets that one TLS configuration uses, found at this moment. */
 interface Found {
-  readonly certificate: (Secret & { kind: "certificate" }) | undefined;
+  readonly certificates: ReadonlyArray<Secret & { kind: "certificate" }>;
   readonly trust: (Secret & { kind: "trust" }) | undefined;
 }
 
@@ -13,27 +13,42 @@ function find(tls: DownstreamTls | UpstreamTls, secrets: Secrets): Found {
   const get = <K extends Secret["kind"]>(source: SecretSource | undefined, kind: K) => {
     if (!source) return undefined;
     const secret = source.kind === "inline" ? source.secret : secrets.get(source.name);
-    const name = source.kind === "named" ? `"${source.name}"` : "given inline";
+    const named = source.kind === "named" ? `"${source.name}"` : "given inline";
     if (!secret)
-      throw new Failure("tls/no-secret", `the ${kind} ${name} has not arrived`, {
-        hint: "is the control plane's certificate service reachable?",
+      throw new Failure("tls/no-secret", `the ${kind} ${named} has not arrived`, {
+        hint: named.startsWith('"kubernetes://')
+          ? "is there a Secret of that name in the namespace of this pod?"
+          : named.startsWith('"file-')
+            ? "is the file there, and may the proxy read it?"
+            : "is the control plane's certificate service reachable?",
       });
     if (secret.kind !== kind)
-      throw new Failure("tls/no-secret", `the secret ${name} holds a ${secret.kind}, not a ${kind}`);
+      throw new Failure("tls/no-secret", `the secret ${named} holds a ${secret.kind}, not a ${kind}`);
     return secret as Extract<Secret, { kind: K }>;
   };
-  return { certificate: get(tls.certificate, "certificate"), trust: get(tls.trust, "trust") };
+  return {
+    certificates: tls.certificates.flatMap((one) => get(one, "certificate") ?? []),
+    trust: get(tls.trust, "trust"),
+  };
 }
 
 const sameFound = (a: Found, b: Found) =>
-  a.certificate?.chain === b.certificate?.chain &&
-  a.certificate?.key === b.certificate?.key &&
+  a.certificates.length === b.certificates.length &&
+  a.certificates.every(
+    ({ chain, key }, at) => chain === b.certificates[at]!.chain && key === b.certificates[at]!.key,
+  ) &&
   a.trust?.roots === b.trust?.roots &&
   a.trust?.crl === b.trust?.crl;
 
-function pem({ certificate, trust }: Found) {
+/** A list of ciphers is one for TLS 1.2; without their names beside it, those of 1.3 would be turned off. */
+const newCiphers = "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256";
+
+function pem({ certificates, trust }: Found, { ciphers }: DownstreamTls | UpstreamTls) {
   return {
-    ...(certificate ? { cert: certificate.chain, key: certificate.key } : {}),
+    ...(certificates.length > 0
+      ? { cert: certificates.map(({ chain }) => chain), key: certificates.map(({ key }) => key) }
+      : {}),
+    ...(ciphers === undefined ? {} : { ciphers: `${newCiphers}:${ciphers}` }),
     // Without roots of its own a context would trust what the runtime ships: an empty list trusts nobody.
     ca: trust ? [trust.roots] : [],
     ...(trust?.crl ? { crl: trust.crl } : {}),
@@ -89,7 +104,7 @@ export class TlsContexts {
     const before = this.#servers.get(tls);
     if (before && sameFound(before.found, found)) return before;
     const options = {
-      ...pem(found),
+      ...pem(found, tls),
       requestCert: tls.trust !== undefined,
       // Who is not trusted is turned away after the handshake, when the reason is known and can be told.
       rejectUnauthorized: false,
@@ -116,7 +131,7 @@ export class TlsContexts {
     const before = this.#clients.get(tls);
     if (before && sameFound(before.found, found)) return before;
     const context = made(() =>
-      createSecureContext({ ...pem(found), minVersion: tls.minVersion, maxVersion: tls.maxVersion }),
+      createSecureContext({ ...pem(found, tls), minVersion: tls.minVersion, maxVersion: tls.maxVersion }),
     );
     const fresh = { found, context, sessions: new Map() };
     this.#clients.set(tls, fresh);

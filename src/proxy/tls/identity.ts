@@ -1,6 +1,6 @@
-import type { X509Certificate } from "node:crypto";
+import { createHash, type X509Certificate } from "node:crypto";
 import { parseSpiffeId } from "../../values/index.ts";
-import type { NameMatcher } from "../config/tls.ts";
+import type { DownstreamTls, NameMatcher } from "../config/tls.ts";
 import type { PeerCertificate } from "../l4/connection.ts";
 
 /** The names in a certificate, by kind. */
@@ -102,4 +102,12 @@ function matchesName(matcher: NameMatcher, name: string): boolean {
 export function describeMatchers(matchers: readonly NameMatcher[]): string {
   const words = { exact: "", prefix: "starting with ", suffix: "ending in ", contains: "with ", regex: "like " };
   return matchers.map(({ how, text }) => `${words[how]}"${text}"`).join(" or ");
+}
+
+/** Whether a certificate, or its public key, is one of those that are listed. */
+export function isPinned(certificate: X509Certificate, pins: NonNullable<DownstreamTls["pins"]>): boolean {
+  if (pins.certificates.has(certificate.fingerprint256.replaceAll(":", "").toLowerCase())) return true;
+  if (pins.keys.size === 0) return false;
+  const key = certificate.publicKey.export({ type: "spki", format: "der" });
+  return pins.keys.has(createHash("sha256").update(key).digest("base64"));
 }

@@ -108,7 +108,7 @@ export async function originate(options: {
       alpn: typeof socket.alpnProtocol === "string" ? socket.alpnProtocol : undefined,
       version: socket.getProtocol() ?? "",
       peer: certificate && peerCertificate(certificate),
-      localUris: urisOf(client.found.certificate?.chain, socket),
+      localUris: urisOf(client.found.certificates[0]?.chain, socket),
     },
   };
 }

@@ -6,7 +6,7 @@ import type { TlsFacts } from "../l4/connection.ts";
 import type { Stop } from "../l4/stop.ts";
 import type { ClientHello } from "./client-hello.ts";
 import type { ServerContext, TlsContexts } from "./contexts.ts";
-import { describeMatchers, matchesNames, namesOf, peerCertificate } from "./identity.ts";
+import { describeMatchers, isPinned, matchesNames, namesOf, peerCertificate } from "./identity.ts";
 import { handshakeFailed, untrusted } from "./refusal.ts";
 
 export interface Terminated {
@@ -88,7 +88,7 @@ export async function terminate(options: {
     socket.destroy();
     throw failure;
   }
-  return { socket, facts: factsOf(socket, hello?.sni, context.found.certificate?.chain) };
+  return { socket, facts: factsOf(socket, hello?.sni, context.found.certificates[0]?.chain) };
 }
 
 /** Why the client may not come in; undefined when it may. */
@@ -107,6 +107,8 @@ function refuse(socket: TLSSocket, tls: DownstreamTls): Failure | undefined {
     const found = [...names.uris, ...names.dnsNames].map((name) => `"${name}"`).join(", ") || "no name";
     return new Failure("tls/wrong-identity", `the client is ${found}; it must be ${describeMatchers(tls.names)}`);
   }
+  if (tls.pins && !isPinned(certificate, tls.pins))
+    return new Failure("tls/wrong-identity", "the client's certificate is none of those whose hash is listed");
   return undefined;
 }
 

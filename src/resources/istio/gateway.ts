@@ -134,6 +134,7 @@ function judgeServerTls(tls: NonNullable<Server["tls"]>, report: Report): void {
       if (!named && !tls[key])
         report(path(key), "ISM0704", `is required with mode ${tls.mode}, or credentialName in its place`);
   }
+  judgeParameters(tls, report);
   const [lowest, highest] = [versions.indexOf(tls.minProtocolVersion), versions.indexOf(tls.maxProtocolVersion)];
   if (lowest > 0 && highest > 0 && lowest > highest)
     report(
@@ -144,6 +145,43 @@ function judgeServerTls(tls: NonNullable<Server["tls"]>, report: Report): void {
 }
 
 const versions = tlsVersion.options;
+
+/** The cipher suites of TLS 1.2 that both data planes speak, by OpenSSL's names. Those of 1.3 are not chosen between. */
+const cipherSuites: ReadonlySet<string> = new Set([
+  "ECDHE-ECDSA-AES128-GCM-SHA256",
+  "ECDHE-RSA-AES128-GCM-SHA256",
+  "ECDHE-ECDSA-AES256-GCM-SHA384",
+  "ECDHE-RSA-AES256-GCM-SHA384",
+  "ECDHE-ECDSA-CHACHA20-POLY1305",
+  "ECDHE-RSA-CHACHA20-POLY1305",
+  "ECDHE-ECDSA-AES128-SHA",
+  "ECDHE-RSA-AES128-SHA",
+  "ECDHE-ECDSA-AES256-SHA",
+  "ECDHE-RSA-AES256-SHA",
+  "AES128-GCM-SHA256",
+  "AES256-GCM-SHA384",
+  "AES128-SHA",
+  "AES256-SHA",
+]);
+
+function judgeParameters(tls: NonNullable<Server["tls"]>, report: Report): void {
+  for (const [index, suite] of tls.cipherSuites.entries())
+    if (!cipherSuites.has(suite))
+      report(
+        ["tls", "cipherSuites", index],
+        "ISM0707",
+        `must be one of ${[...cipherSuites].join(", ")}, got "${suite.slice(0, 100)}"`,
+      );
+  for (const [index, hash] of tls.verifyCertificateHash.entries())
+    if (!/^([0-9a-f]{2}:?){31}[0-9a-f]{2}$/i.test(hash))
+      report(["tls", "verifyCertificateHash", index], "ISM0708", "must be 64 hexadecimal digits, perhaps with colons");
+  for (const [index, hash] of tls.verifyCertificateSpki.entries())
+    if (!/^[A-Za-z0-9+/]{43}=$/.test(hash))
+      report(["tls", "verifyCertificateSpki", index], "ISM0708", "must be the base64 of 32 bytes");
+  for (const key of ["minProtocolVersion", "maxProtocolVersion"] as const)
+    if (tls[key] === "TLSV1_0" || tls[key] === "TLSV1_1")
+      report(["tls", key], "ISM0723", `${tls[key]} is not spoken any more (RFC 8996); TLSV1_2 takes its place`);
+}
 
 const fields = z.strictObject({ selector: textMap.default({}), servers: z.array(server).min(1) });
 

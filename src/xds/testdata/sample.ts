@@ -96,7 +96,7 @@ function brief(value: JsonValue): JsonValue {
   return Object.fromEntries(
     Object.entries(value).map(([key, part]) => {
       if (key === "jsonFormat") return [key, `as ${(part as JsonObject)["listener"] as string}`];
-      if (key === "sdsConfig") return [key, "from the agent"];
+      if (key === "sdsConfig") return [key, "ads" in (part as JsonObject) ? "over the stream" : "from the agent"];
       return [key, brief(part)];
     }),
   );

@@ -5,6 +5,7 @@ import { type Clock, Failure, type Logger, type Metrics, type Scope, startAdmin 
 import { startDnsServer } from "../../../dns/index.ts";
 import { parseHostname } from "../../../values/index.ts";
 import type { AgentConfig } from "../agent.ts";
+import { startFileSecrets } from "../file-secrets.ts";
 import { startIdentity } from "../identity.ts";
 import { openKeptState } from "../kept-state.ts";
 import { Names } from "../names.ts";
@@ -62,7 +63,8 @@ export async function startEnvoyAgent(
       : await openKeptState({ dir: config.stateDir, node }, { clock, log }, scope);
   const identity = await startIdentity(config.identity, { ...deps, kept }, scope);
   const secrets = join(folder, "sds.sock");
-  await startSecretService({ path: secrets, secrets: identity.secrets }, deps, scope);
+  const files = startFileSecrets({ clock, log }, scope);
+  await startSecretService({ path: secrets, secrets: identity.secrets, files }, deps, scope);
 
   // Before Envoy, so that it stops after it: a workload that finishes its work still asks for names.
   if (dns) {

@@ -13,6 +13,7 @@ import { SecretDiscoveryService } from "../../../proto/gen/envoy/service/secret/
 import { typeUrls } from "../../../proto/index.ts";
 import { scratchDir } from "../../../testing/index.ts";
 import { certificateSecret, type Secrets, trustSecret } from "../../config/secret.ts";
+import { startFileSecrets } from "../file-secrets.ts";
 import { startSecretService } from "./sds.ts";
 
 function secretsOf(generation: string): Secrets {
@@ -41,7 +42,8 @@ async function scene() {
   const path = join(scratchDir(), "sds.sock");
   const secrets = new Cell<Secrets>(secretsOf("1"));
   const deps = { clock: systemClock, log: silentLogger, metrics: new Metrics() };
-  await startSecretService({ path, secrets }, deps, scope);
+  const files = startFileSecrets({ clock: systemClock, log: silentLogger }, scope);
+  await startSecretService({ path, secrets, files }, deps, scope);
   const channel = openChannel({ target: `unix:${path}`, security: { kind: "plaintext" } }, scope);
   const ask = async (names: readonly string[]) => {
     const stream = channel.bidi(SecretDiscoveryService.method.streamSecrets);
