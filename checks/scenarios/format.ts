@@ -122,6 +122,8 @@ const expectation = z.strictObject({
    * Of several calls, `-` must hold for all, another for one.
    */
   flag: z.union([z.string(), flagAt, z.array(flagAt)]).optional(),
+  /** Fields of the line in the access log of the caller's own proxy: of several calls, of one of them. */
+  logged: z.record(z.string(), wanted).optional(),
   /** Gateways through which the call must have gone, and those through which it must not. */
   through: z.array(place).optional(),
   notThrough: z.array(place).optional(),

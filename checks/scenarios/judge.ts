@@ -53,7 +53,19 @@ export function judge(expect: Expectation, evidence: Evidence): readonly string[
     const good = is === "-" ? seen.length > 0 && fits.length === seen.length : fits.length > 0;
     if (!good) wrong.push(`response flag of ${at || "the caller"} must be ${is}, seen ${tally(seen)}${why(lines)}`);
   }
+  if (expect.logged) {
+    const lines = evidence.flags.get("") ?? [];
+    const fits = (line: AccessLine) =>
+      Object.entries(expect.logged!).every(([field, want]) => matches(textOf(line[field]), want));
+    if (!lines.some(fits))
+      wrong.push(`the caller's log must tell ${quote(expect.logged)}, it tells ${quote(lines.slice(0, 3))}`);
+  }
   return wrong;
+}
+
+/** What a log has nothing for is a dash or null. */
+function textOf(value: unknown): string | undefined {
+  return value === null || value === undefined || value === "-" ? undefined : String(value);
 }
 
 /** Where flags are looked for; the caller's own proxy is "". */

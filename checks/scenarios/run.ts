@@ -172,7 +172,7 @@ class ScenarioRun {
     const gateways = [...new Set([...(expect.through ?? []), ...(expect.notThrough ?? [])])];
     const news = new NewLines();
     const proxyLogs = new Map<string, readonly string[]>();
-    for (const { at } of flagsOf(expect)) {
+    for (const at of new Set([...flagsOf(expect).map((flag) => flag.at), ...(expect.logged ? [""] : [])])) {
       const files = (await lab.places(at === "" ? step.from : at, "istio-proxy")).map(({ logFile }) => logFile);
       proxyLogs.set(at, files);
       for (const file of files) news.skip(file);
