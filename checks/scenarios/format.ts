@@ -173,6 +173,15 @@ const event = z.strictObject({
   tells: z.record(clusterName, z.string()).optional(),
 });
 
+/** Told apart before it is judged, so that what is wrong with a call is said as of a call. */
+const step = z.looseObject({}).transform((value, context): z.output<typeof call> | z.output<typeof event> => {
+  const read = "from" in value || "expect" in value ? call.safeParse(value) : event.safeParse(value);
+  if (read.success) return read.data;
+  for (const issue of read.error.issues)
+    context.addIssue({ ...issue, input: value } as Parameters<typeof context.addIssue>[0]);
+  return z.NEVER;
+});
+
 export const scenarioSchema = z.strictObject({
   /** A true sentence. */
   title: z.string(),
@@ -183,7 +192,7 @@ export const scenarioSchema = z.strictObject({
   clusters: perCluster.default({}),
   /** Objects that must be refused, and the words of the refusal: nothing of the scenario is applied then. */
   refused: z.strictObject({ cluster: z.string(), objects, message: z.string() }).optional(),
-  steps: z.array(z.union([call, event])).default([]),
+  steps: z.array(step).default([]),
 });
 
 export type Scenario = z.infer<typeof scenarioSchema>;
