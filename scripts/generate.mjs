@@ -45,6 +45,8 @@ const envoyRoots = [
   "envoy/extensions/filters/network/sni_cluster/v3/sni_cluster.proto",
   "envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy.proto",
   "envoy/extensions/load_balancing_policies/least_request/v3/least_request.proto",
+  "envoy/extensions/load_balancing_policies/maglev/v3/maglev.proto",
+  "envoy/extensions/load_balancing_policies/random/v3/random.proto",
   "envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash.proto",
   "envoy/extensions/load_balancing_policies/round_robin/v3/round_robin.proto",
   "envoy/extensions/retry/host/previous_hosts/v3/previous_hosts.proto",
@@ -59,9 +61,7 @@ const envoyRoots = [
   "envoy/service/secret/v3/sds.proto",
   "google/rpc/status.proto",
 ];
-const ownRoots = readdirSync(join(own, "isthmus"), { recursive: true })
-  .filter((file) => file.endsWith(".proto"))
-  .map((file) => `isthmus/${file}`);
+const ownRoots = readdirSync(own, { recursive: true }).filter((file) => file.endsWith(".proto"));
 
 const stamp = createHash("sha256")
   .update(readFileSync(fileURLToPath(import.meta.url)))

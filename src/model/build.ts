@@ -6,7 +6,7 @@ import { type EntryStage, nextEntries, noEntries } from "./entry-stage.ts";
 import { type FindingBook, listOf } from "./finding-book.ts";
 import { buildGatewayServers } from "./gateways.ts";
 import { emptyInput, type MeshInput } from "./input.ts";
-import { type KubeStage, nextKube, noKube } from "./kube-stage.ts";
+import { type KubeStage, nextKube, noKube, renamed } from "./kube-stage.ts";
 import { type MergedServices, nextServices, nothingMerged } from "./merge.ts";
 import type { Mesh, MeshSettings, Workload } from "./mesh.ts";
 import { buildRuleBook, noRules } from "./rules.ts";
@@ -71,13 +71,20 @@ export function buildMesh(options: {
   const { view, settings, previous } = options;
   const before = startFrom(previous && stagesOf.get(previous), settings);
   const entryNews = changesBetween(before.view.ServiceEntry, view.ServiceEntry);
-  const workloads = nextWorkloads(before.workloads, changesBetween(before.view.Pod, view.Pod));
+  const machineNews = changesBetween(before.view.Node, view.Node);
+  const machines = renamed(before.kube.machines, machineNews, ({ metadata }) => metadata.name);
+  const workloads = nextWorkloads(before.workloads, {
+    pods: changesBetween(before.view.Pod, view.Pod),
+    machines: machineNews,
+    allPods: view.Pod.values(),
+    machine: (name) => machines.get(name),
+  });
   const workloadNews = changesBetween(before.workloads, workloads);
   const kube = nextKube(before.kube, {
     news: {
       services: changesBetween(before.view.Service, view.Service),
       slices: changesBetween(before.view.EndpointSlice, view.EndpointSlice),
-      machines: changesBetween(before.view.Node, view.Node),
+      machines: machineNews,
       workloads: workloadNews,
     },
     workloads,

@@ -28,6 +28,17 @@ export function checkGateways(servers: readonly GatewayServer[]): readonly Findi
       );
     const clash = firstClash(seen, one);
     if (clash) found.push(said(clash, one));
+    const different = seen.find(
+      (older) => older.key !== one.key && samePort(older, one) && older.proxyProtocol !== one.proxyProtocol,
+    );
+    if (different)
+      found.push(
+        finding("mesh/gateway-proxy-protocol", {
+          origin,
+          message: `port ${server.port.number} follows what Gateway "${different.key}", which is older, says of the PROXY protocol`,
+          hint: "write the annotation networking.isthmus.dev/proxy-protocol alike on both, or give them different ports",
+        }),
+      );
     seen.push(one);
   }
   return found;
@@ -75,4 +86,9 @@ function said({ older, clash }: Found, { server, origin, key }: GatewayServer): 
         ? "no Gateway for port 15443 has to be made by hand; delete this one"
         : "give the servers different hosts, or different ports",
   });
+}
+
+function samePort(a: GatewayServer, b: GatewayServer): boolean {
+  if (a.server.port.number !== b.server.port.number) return false;
+  return selects(a.selector, b.selector) || selects(b.selector, a.selector);
 }

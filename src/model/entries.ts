@@ -135,7 +135,7 @@ export function buildEntryService(
           ports: portsOf(ports, {}),
           labels: one.workload.labels,
           weight: 1,
-          locality: nowhere,
+          locality: one.workload.locality,
           network: "",
           identity: parseSpiffeId(
             `spiffe://${settings.trustDomain}/ns/${one.workload.namespace}/sa/${one.workload.serviceAccount}`,

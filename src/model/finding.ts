@@ -30,6 +30,7 @@ export const findingCodes = {
   "mesh/delegate-unused": "a VirtualService has no hosts and nobody delegates to it",
   "mesh/gateway-unknown": "a VirtualService is bound to a gateway that does not exist",
   "mesh/gateway-duplicate": "two Gateways claim one port and host of one workload; the older keeps it",
+  "mesh/gateway-proxy-protocol": "two Gateways of one port disagree about the PROXY protocol; the older is followed",
   "mesh/gateway-unsupported": "a Gateway server asks for what a gateway here does not do",
   "mesh/rule-shadowed": "two DestinationRules for one host set a policy; the older one's is used",
   "mesh/gateway-port-conflict":

@@ -1,4 +1,4 @@
-import type { Gateway } from "../resources/index.ts";
+import { type Gateway, proxyProtocol } from "../resources/index.ts";
 import { isHttp, isTls, type Labels, type Origin, selects } from "../values/index.ts";
 import { byAge } from "./age.ts";
 
@@ -10,6 +10,8 @@ export interface GatewayServer {
   readonly selector: Labels;
   readonly server: Gateway["spec"]["servers"][number];
   readonly index: number;
+  /** Whether who calls is said by the PROXY protocol, on the ports of the whole Gateway. */
+  readonly proxyProtocol: "require" | "accept" | undefined;
   readonly created: number;
   readonly origin: Origin;
 }
@@ -29,6 +31,7 @@ export function buildGatewayServers(gateways: Iterable<Gateway>): readonly Gatew
           selector: gateway.spec.selector,
           server,
           index,
+          proxyProtocol: proxyProtocol.read(gateway.metadata.annotations),
           created: creationTimestamp ?? 0,
           origin: gateway.origin,
         }),

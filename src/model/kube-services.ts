@@ -165,7 +165,10 @@ function endpointsOf({ service, slices, workload, machine }: KubeServiceParts, s
             ports: known ? Object.freeze({ ...known.ports, ...shared }) : shared,
             labels: behind?.labels ?? {},
             weight: 1,
-            locality: zoneOf(one.zone, localityOf(one.nodeName ? machine(one.nodeName) : undefined)),
+            locality:
+              behind && behind.locality !== nowhere
+                ? behind.locality
+                : zoneOf(one.zone, localityOf(one.nodeName ? machine(one.nodeName) : undefined)),
             network: "",
             identity: behind
               ? spiffeId({

@@ -1,4 +1,4 @@
-import type { Hostname, Labels, Origin, SortedMap } from "../values/index.ts";
+import type { Hostname, Labels, Locality, Origin, SortedMap } from "../values/index.ts";
 import type { Finding } from "./finding.ts";
 import type { GatewayServer } from "./gateways.ts";
 import type { RuleBook } from "./rules.ts";
@@ -39,6 +39,8 @@ export interface Workload {
   readonly namespace: string;
   readonly labels: Labels;
   readonly serviceAccount: string;
+  /** Where it runs: what its own label says, else where its machine stands. */
+  readonly locality: Locality;
   readonly ips: readonly string[];
   /** Named container ports. */
   readonly ports: Readonly<Record<string, number>>;

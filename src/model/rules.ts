@@ -1,4 +1,4 @@
-import type { DestinationRule, TrafficPolicy } from "../resources/index.ts";
+import { type DestinationRule, type HealthCheck, healthCheck, type TrafficPolicy } from "../resources/index.ts";
 import {
   changesBetween,
   covers,
@@ -28,6 +28,8 @@ export interface MergedRule {
   readonly host: Hostname;
   readonly namespace: string;
   readonly policy: TrafficPolicy | undefined;
+  /** How endpoints are asked whether they are well. */
+  readonly healthCheck: HealthCheck | undefined;
   readonly subsets: readonly Subset[];
   readonly visibility: Visibility;
   readonly origins: readonly Origin[];
@@ -196,6 +198,7 @@ function merge(host: Hostname, namespace: string, unsorted: readonly Destination
   if (known) return known;
   const subsets = new Map<string, Subset>();
   let policy: TrafficPolicy | undefined;
+  let asking: HealthCheck | undefined;
   let policyFrom: DestinationRule | undefined;
   const findings: Finding[] = [];
   const seen = new Set<string>();
@@ -204,6 +207,7 @@ function merge(host: Hostname, namespace: string, unsorted: readonly Destination
     const visibility = visibilityOf(rule.spec.exportTo, namespace);
     if (visibility === "everyone") everyone = true;
     else if (visibility !== "nobody") for (const one of visibility) seen.add(one);
+    asking ??= healthCheck.read(rule.metadata.annotations);
     if (rule.spec.trafficPolicy) {
       if (policyFrom)
         findings.push(
@@ -236,6 +240,7 @@ function merge(host: Hostname, namespace: string, unsorted: readonly Destination
     host,
     namespace,
     policy,
+    healthCheck: asking && Object.freeze(asking),
     subsets: Object.freeze([...subsets.values()]),
     visibility: everyone ? "everyone" : seen.size > 0 ? seen : "nobody",
     origins: Object.freeze(rules.map((rule) => rule.origin)),

@@ -97,6 +97,7 @@ export const codes = {
   ISM0606: { severity: "error", says: "consecutiveErrors excludes the newer fields" },
   ISM0607: { severity: "error", says: "two subsets have one name" },
   ISM0608: { severity: "error", says: "a port stands twice in portLevelSettings" },
+  ISM0609: { severity: "error", says: "a health check does not ask in exactly one way" },
   ISM0621: { severity: "warning", says: "TLS mode ISTIO_MUTUAL takes no certificate fields" },
   ISM0701: { severity: "error", says: "two servers have one port name" },
   ISM0702: { severity: "error", says: "a TLS or HTTPS server has no tls settings" },

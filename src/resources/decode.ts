@@ -75,6 +75,8 @@ export function decodeResource(object: unknown, context: DecodeContext): Decoded
   const key =
     metadata &&
     resourceKey({ cluster: context.cluster, kind: known, namespace: metadata.namespace, name: metadata.name });
+  for (const annotation of row.annotations ?? [])
+    annotation.judge(metadata?.annotations ?? {}, (path, code, message) => note(path, code, message));
   const spec = readBody(body, row, note);
   if (!metadata) return wrong();
   if (violations.some(({ severity }) => severity === "error")) return wrong(key);

@@ -1,8 +1,10 @@
 import type { z } from "zod";
 import type { Labels } from "../values/index.ts";
 import { adviseEgress, adviseEntryEgress } from "./egress.ts";
+import type { AnnotationReader } from "./istio/annotation.ts";
 import { destinationRule } from "./istio/destination-rule.ts";
-import { adviseGateway, gateway } from "./istio/gateway.ts";
+import { adviseGateway, gateway, proxyProtocol } from "./istio/gateway.ts";
+import { healthCheck } from "./istio/health-check.ts";
 import { serviceEntry } from "./istio/service-entry.ts";
 import { virtualService } from "./istio/virtual-service.ts";
 import { workloadEntry } from "./istio/workload-entry.ts";
@@ -25,6 +27,8 @@ export interface KindRow {
   readonly schema: z.ZodObject;
   /** Whether its values must never be seen: then no complaint quotes them, and annotations, which may repeat them, are dropped. */
   readonly confidential?: boolean;
+  /** Annotations of ours that may stand on it. */
+  readonly annotations?: ReadonlyArray<Pick<AnnotationReader<unknown>, "judge">>;
   /** What is unwise or wrong about an object whose fields are good, seen from all of it. */
   readonly advise?: (object: AdvisedObject, report: Report) => void;
 }
@@ -63,9 +67,9 @@ export const kinds = {
   Deployment: { ...core, group: "apps", plural: "deployments", schema: deployment },
   ServiceEntry: { ...istio, plural: "serviceentries", schema: serviceEntry, advise: adviseEntryEgress },
   WorkloadEntry: { ...istio, plural: "workloadentries", schema: workloadEntry },
-  Gateway: { ...istio, plural: "gateways", schema: gateway, advise: adviseGateway },
+  Gateway: { ...istio, plural: "gateways", schema: gateway, annotations: [proxyProtocol], advise: adviseGateway },
   VirtualService: { ...istio, plural: "virtualservices", schema: virtualService },
-  DestinationRule: { ...istio, plural: "destinationrules", schema: destinationRule },
+  DestinationRule: { ...istio, plural: "destinationrules", schema: destinationRule, annotations: [healthCheck] },
 } as const satisfies Record<string, KindRow>;
 
 export type Kind = keyof typeof kinds;

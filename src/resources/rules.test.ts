@@ -584,6 +584,51 @@ for (const [kind, rows] of Object.entries(tables)) {
   });
 }
 
+/** What is said of an annotation of a DestinationRule or Gateway that is good otherwise. */
+function saidOf(annotation: string, text: string): string[] {
+  const gateway = annotation === "proxy-protocol";
+  const object = {
+    apiVersion: "networking.istio.io/v1",
+    kind: gateway ? "Gateway" : "DestinationRule",
+    metadata: { name: "x", annotations: { [`networking.isthmus.dev/${annotation}`]: text } },
+    spec: gateway
+      ? { selector: { a: "b" }, servers: [{ hosts: ["*"], port: { number: 80, name: "http", protocol: "HTTP" } }] }
+      : { host: "a.b.global" },
+  };
+  const { violations } = readResources(JSON.stringify(object), { cluster: "c" });
+  for (const { code } of violations) seen.add(code);
+  const at = `metadata.annotations["networking.isthmus.dev/${annotation}"]`;
+  return violations.map(({ path, code }) => `${path.replace(at, "…")} ${code}`);
+}
+
+const checks: ReadonlyArray<readonly [string, readonly string[]]> = [
+  ["http: {path: /healthz}", []],
+  ["{http: {path: '/a?b=c', host: a.example.com:80}, port: 8000, interval: 500ms, healthyThreshold: 2}", []],
+  ["tcp: {}", []],
+  ["grpc: {}", []],
+  ["interval: 5s", ["… ISM0609"]],
+  ["{http: {path: /}, tcp: {}}", ["….tcp ISM0609"]],
+  ["http: {path: healthz}", ["….http.path ISM0303"]],
+  ["http: {}", ["….http.path ISM0302"]],
+  ["{tcp: {}, interval: often}", ["….interval ISM0309"]],
+  ["{tcp: {}, intervall: 5s}", ["….intervall ISM0301"]],
+  ["{tcp: {}, unhealthyThreshold: 0}", ["….unhealthyThreshold ISM0305"]],
+  ["{tcp: {}, port: 70000}", ["….port ISM0305"]],
+  ["'tcp: {'", ["… ISM0303"]],
+  ["tcp: {", ["… ISM0101"]],
+  ["", ["… ISM0303"]],
+  ["tcp: {}\n---\ntcp: {}", ["… ISM0303"]],
+];
+for (const [text, gets] of checks)
+  test(`a health check "${text}": ${gets.join(", ") || "nothing is said"}`, () =>
+    expect(saidOf("health-check", text)).toEqual(gets));
+
+test("a Gateway takes PROXY headers always, sometimes, or says so wrongly", () => {
+  expect(saidOf("proxy-protocol", "require")).toEqual([]);
+  expect(saidOf("proxy-protocol", "accept")).toEqual([]);
+  expect(saidOf("proxy-protocol", "yes")).toEqual(["… ISM0304"]);
+});
+
 test("a WorkloadEntry is an endpoint on its own", () => {
   expect(said("WorkloadEntry", "{address: 10.0.0.1, labels: {app: a}, serviceAccount: b}")).toEqual([]);
   expect(said("WorkloadEntry", "{address: 10.0.0.1, ports: {8000: 1}}")).toEqual(['spec.ports["8000"] ISM0411']);

@@ -7,16 +7,15 @@ import {
   type Locality,
   type SortedMap,
 } from "../values/index.ts";
+import { comparedLabels, placeMatters, type Standpoint } from "./locality.ts";
 import type { ProxyNode } from "./node.ts";
 
 /** What outbound configuration depends on; proxies for which this is equal share all of it. */
-export interface Client {
+export interface Client extends Standpoint {
   /** Equal for clients that are alike as far as this mesh looks. */
   readonly key: string;
   readonly role: ProxyNode["role"];
   readonly namespace: string;
-  readonly locality: Locality;
-  readonly labels: Labels;
   /** The labels as one text, where any route looks at them; else empty. */
   readonly labelsKey: string;
   /** Networks whose endpoints it sees. */
@@ -28,20 +27,31 @@ export interface Client {
 }
 
 /** A proxy that asks for no view sees what is on no named network, and what is on its own. */
-export function clientOf(mesh: Mesh, node: ProxyNode, labels: Labels): Client {
+export function clientOf(
+  mesh: Mesh,
+  node: ProxyNode,
+  { labels, locality }: { readonly labels: Labels; readonly locality: Locality },
+): Client {
   const requestedView = node.networkView.length > 0;
   const networks = new Set(requestedView ? node.networkView : ["", node.network]);
   const anywhere = `${node.role} ${[...networks].sort().join(",")}`;
-  const here = `${anywhere} ${formatLocality(node.locality)}`;
+  const here = `${anywhere} ${formatLocality(locality)} ${node.network}`;
   // Deployments differ by their labels and machines by their place: all but a few meshes never look at either.
   const labelsKey = labelsMatter(mesh.virtualServices) ? JSON.stringify(Object.entries(labels).sort(byName)) : "";
   return {
-    key: JSON.stringify([placesMatter(mesh.rules) ? here : anywhere, node.namespace, requestedView, labelsKey]),
+    key: JSON.stringify([
+      placesMatter(mesh.rules) ? here : anywhere,
+      node.namespace,
+      requestedView,
+      labelsKey,
+      labelsCompared(mesh.rules).map((name) => labels[name] ?? null),
+    ]),
     labelsKey,
     clusterKeys: { anywhere, here },
     role: node.role,
     namespace: node.namespace,
-    locality: node.locality,
+    locality,
+    network: node.network,
     labels,
     networks,
     requestedView,
@@ -62,23 +72,28 @@ function labelsMatter(all: Mesh["virtualServices"]): boolean {
 }
 
 const placed = new WeakMap<Mesh["rules"], boolean>();
+const compared = new WeakMap<Mesh["rules"], readonly string[]>();
 
-/** Whether any rule has near endpoints tried before far ones. */
+/** Whether any rule has it matter where a client is. */
 function placesMatter(book: Mesh["rules"]): boolean {
-  return cached(placed, book, () =>
-    [...book.byNamespace.values()].some(
-      ({ exact, wildcards }) => [...exact.values()].some(ejects) || wildcards.some(ejects),
-    ),
-  );
+  return cached(placed, book, () => rulesIn(book).some(placeMatters));
 }
 
-/** Whether a rule takes endpoints that fail out of use: only then does it matter where the client is. */
-export function ejects(rule: MergedRule | undefined): boolean {
-  if (!rule) return false;
-  const says = (policy: MergedRule["policy"]) =>
-    policy?.outlierDetection !== undefined ||
-    policy?.portLevelSettings.some((one) => one.outlierDetection !== undefined) === true;
-  return says(rule.policy) || rule.subsets.some((subset) => says(subset.policy));
+/** The labels by which rules tell clients apart. */
+function labelsCompared(book: Mesh["rules"]): readonly string[] {
+  return cached(compared, book, () => [...new Set(rulesIn(book).flatMap(comparedLabels))].sort());
+}
+
+function rulesIn(book: Mesh["rules"]): readonly MergedRule[] {
+  return [...book.byNamespace.values()].flatMap(({ exact, wildcards }) => [...exact.values(), ...wildcards]);
+}
+
+/** Equal for clients for which a rule's clusters are the same. */
+export function clusterKey(client: Client, rule: MergedRule | undefined): string {
+  const { anywhere, here } = client.clusterKeys;
+  const labels = comparedLabels(rule);
+  const place = placeMatters(rule) ? here : anywhere;
+  return labels.length === 0 ? place : JSON.stringify([place, labels.map((name) => client.labels[name] ?? null)]);
 }
 
 const visible = new WeakMap<Mesh, Map<string, SortedMap<Hostname, Service>>>();

@@ -7,19 +7,19 @@ import {
   type ServicePort,
   type Subset,
 } from "../model/index.ts";
-import {
-  Cluster_DiscoveryType,
-  Cluster_DnsLookupFamily,
-  ClusterSchema,
-} from "../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
+import { Cluster_DiscoveryType, ClusterSchema } from "../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
 import { ClusterLoadAssignmentSchema } from "../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js";
 import type { Versioned } from "../proto/index.ts";
 import { clusterName, isHttp, outbound, sniName } from "../values/index.ts";
-import { type Client, ejects } from "./client.ts";
-import { balancing, pools, protocolOptions } from "./cluster-policy.ts";
+import { announcing } from "./announce.ts";
+import { type Client, clusterKey } from "./client.ts";
+import { balancing, commonBalancing, pools, protocolOptions } from "./cluster-policy.ts";
 import { protection } from "./cluster-tls.ts";
+import { dnsDiscovery } from "./dns-discovery.ts";
 import { versioned } from "./encode.ts";
-import { answering, endpointsFor, type Layout, loadAssignment } from "./endpoints.ts";
+import { answering, endpointsFor, loadAssignment } from "./endpoints.ts";
+import { isAsked, questionOf } from "./health-checks.ts";
+import { layoutFor } from "./locality.ts";
 import { type PortPolicy, policyFor } from "./policy.ts";
 import { type Fields, fromAds, milliseconds } from "./typed.ts";
 
@@ -56,8 +56,7 @@ export function clustersOf(
   },
 ): readonly MadeCluster[] {
   const { rule, client, settings, form } = options;
-  // Only a rule that ejects endpoints makes the client's place matter.
-  const key = ejects(rule) ? client.clusterKeys.here : client.clusterKeys.anywhere;
+  const key = clusterKey(client, rule);
   const byKey = cached(memory[form], service, () => new Map<string, Remembered>());
   const known = byKey.get(key);
   if (known && known.rule === rule && known.settings === settings) return known.made;
@@ -119,39 +118,40 @@ function makeCluster(parts: ClusterParts): MadeCluster {
   const endpoints = form === "passed-on" && !isGlobal(service.hostname) ? seen.filter((one) => one.mutualTls) : seen;
   const found = discovery(parts, policy);
   const origins = rule ? [...service.origins, ...rule.origins] : service.origins;
-  const layout: Layout =
-    policy.outlierDetection && policy.loadBalancer?.localityLbSetting?.enabled !== false
-      ? { kind: "near-first", from: client.locality }
-      : { kind: "flat" };
+  const layout = layoutFor(policy, client);
+  // Where nothing is encrypted here, only a connection can be asked for; and who picks endpoints itself asks nobody.
+  const checked =
+    isAsked(policy.healthCheck, port) &&
+    found !== Cluster_DiscoveryType.ORIGINAL_DST &&
+    (form === "own-traffic" || policy.healthCheck.tcp !== undefined);
   const assignment = loadAssignment(name, { endpoints, port: port.number, layout });
   const message: Fields<typeof ClusterSchema> = {
     name,
-    clusterDiscoveryType: { case: "type", value: found },
+    ...(found === Cluster_DiscoveryType.STRICT_DNS || found === Cluster_DiscoveryType.LOGICAL_DNS
+      ? dnsDiscovery(assignment, { logical: found === Cluster_DiscoveryType.LOGICAL_DNS, settings })
+      : { clusterDiscoveryType: { case: "type", value: found } }),
     connectTimeout: milliseconds(policy.connectionPool?.tcp?.connectTimeout ?? settings.connectTimeoutMs),
     ...(found === Cluster_DiscoveryType.EDS ? { edsClusterConfig: { edsConfig: fromAds, serviceName: name } } : {}),
-    ...(found === Cluster_DiscoveryType.STRICT_DNS || found === Cluster_DiscoveryType.LOGICAL_DNS
-      ? {
-          loadAssignment: assignment,
-          dnsLookupFamily: Cluster_DnsLookupFamily.V4_PREFERRED,
-          dnsRefreshRate: milliseconds(settings.dnsRefreshMs),
-          respectDnsTtl: true,
-        }
-      : {}),
     ...leavesBy(parts),
     ...balancing(policy, found),
+    ...commonBalancing(policy, { layout, checked }),
     ...pools(policy),
+    ...(checked ? { healthChecks: [questionOf(policy.healthCheck!, { port, host: service.hostname })] } : {}),
     ...(form === "passed-on" ? {} : { typedExtensionProtocolOptions: protocolOptions(port, policy) }),
     ...(form === "passed-on"
       ? {}
-      : protection({
-          service,
-          port: spoken,
-          subset,
-          settings,
-          policy,
-          endpoints: answering(service, { port, subset, networks: client.networks }),
-          discovery: found,
-        })),
+      : announcing(
+          protection({
+            service,
+            port: spoken,
+            subset,
+            settings,
+            policy,
+            endpoints: answering(service, { port, subset, networks: client.networks }),
+            discovery: found,
+          }),
+          policy.proxyProtocol?.version,
+        )),
   };
   return {
     credential: form === "passed-on" ? undefined : policy.tls?.credentialName,

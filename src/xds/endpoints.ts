@@ -2,11 +2,9 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { Endpoint, Service, ServicePort, Subset } from "../model/index.ts";
 import type { LocalityLbEndpointsSchema } from "../proto/gen/envoy/config/endpoint/v3/endpoint_components_pb.js";
 import { ClusterLoadAssignmentSchema } from "../proto/gen/envoy/config/endpoint/v3/endpoint_pb.js";
-import { distance, formatLocality, type Locality, selects } from "../values/index.ts";
+import { formatLocality, type Locality, selects } from "../values/index.ts";
+import { type Layout, rankOf, sharesOf } from "./locality.ts";
 import { endpointAddress } from "./typed.ts";
-
-/** How endpoints are laid out for one client: near ones first, if a rule allows for failing over to the others. */
-export type Layout = { readonly kind: "flat" } | { readonly kind: "near-first"; readonly from: Locality };
 
 interface Choice {
   readonly port: ServicePort;
@@ -48,34 +46,48 @@ export function loadAssignment(
   options: { readonly endpoints: readonly Endpoint[]; readonly port: number; readonly layout: Layout },
 ): MessageInitShape<typeof ClusterLoadAssignmentSchema> {
   const { endpoints, port, layout } = options;
-  const groups = new Map<string, { locality: Locality; members: Endpoint[] }>();
+  const groups = new Map<string, Group>();
   for (const one of endpoints) {
-    const key = formatLocality(one.locality);
+    const rank = rankOf(one, layout);
+    const key = `${formatLocality(one.locality)} ${rank}`;
     const group = groups.get(key);
     if (group) group.members.push(one);
-    else groups.set(key, { locality: one.locality, members: [one] });
+    else groups.set(key, { locality: one.locality, rank, members: [one] });
   }
   const sorted = [...groups].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, group]) => group);
-  const distances = sorted.map(({ locality }) => (layout.kind === "flat" ? 0 : distance(layout.from, locality)));
   // Priorities must have no gaps, or a proxy takes the empty ones for failed.
-  const steps = [...new Set(distances)].sort((a, b) => a - b);
+  const steps = [...new Set(sorted.map(({ rank }) => rank))].sort((a, b) => a - b);
+  const own = sorted.map(({ members }) => members.reduce((sum, one) => sum + one.weight, 0));
+  const weights =
+    layout.kind === "shared-out"
+      ? sharesOf(
+          sorted.map(({ locality }, at) => ({ locality, weight: own[at]! })),
+          layout,
+        )
+      : own;
   return {
     clusterName,
-    endpoints: sorted.map(({ locality, members }, at) =>
-      localityOf(locality, members, { port, priority: steps.indexOf(distances[at]!) }),
-    ),
+    endpoints: sorted.flatMap((group, at) => {
+      const weight = weights[at];
+      return weight === undefined ? [] : [localityOf(group, { port, weight, priority: steps.indexOf(group.rank) })];
+    }),
   };
 }
 
+interface Group {
+  readonly locality: Locality;
+  readonly rank: number;
+  readonly members: Endpoint[];
+}
+
 function localityOf(
-  locality: Locality,
-  members: readonly Endpoint[],
-  { port, priority }: { readonly port: number; readonly priority: number },
+  { locality, members }: Group,
+  { port, weight, priority }: { readonly port: number; readonly weight: number; readonly priority: number },
 ): MessageInitShape<typeof LocalityLbEndpointsSchema> {
   const { region, zone, subzone } = locality;
   return {
     locality: { region, zone, subZone: subzone },
-    loadBalancingWeight: members.reduce((sum, one) => sum + one.weight, 0),
+    loadBalancingWeight: weight,
     priority,
     lbEndpoints: members.map((one) => ({
       hostIdentifier: { case: "endpoint", value: { address: endpointAddress(one.address, one.ports[port]!) } },

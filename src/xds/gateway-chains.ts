@@ -7,6 +7,7 @@ import { boundTo, contextOf, type PortWork, sharedHost } from "./gateway-work.ts
 import { httpConnection, tcpProxy } from "./http-connection.ts";
 import { gatewayServerTls } from "./outside-tls.ts";
 import { put } from "./parts.ts";
+import { tcpOptionsFor } from "./tcp-options.ts";
 import { type TcpDestination, tcpTargets } from "./tcp-routes.ts";
 import type { Fields } from "./typed.ts";
 
@@ -55,7 +56,7 @@ function opened(work: PortWork, one: GatewayServer, taken: Set<string>): readonl
     return [{ ...common, filters: [httpConnection({ listener, side: "edge", routes: { kind: "named", name } })] }];
   }
   const to = bytesTo(work, one);
-  return to === undefined ? [] : [{ ...common, filters: [tcpProxy({ listener, statPrefix: name, to })] }];
+  return to === undefined ? [] : [{ ...common, filters: [tcpFilter(work, name, to)] }];
 }
 
 /** TLS that is passed on unopened, each server name to where a VirtualService says. */
@@ -71,7 +72,7 @@ function passedOn(work: PortWork, one: GatewayServer, taken: Set<string>): reado
     chains.push({
       name: `${name}${suffix}`,
       ...matching(serverNames, subnets),
-      filters: [tcpProxy({ listener, statPrefix: name, to: to() })],
+      filters: [tcpFilter(work, name, to())],
     });
   };
   for (const owner of boundTo(work, one)) {
@@ -101,7 +102,7 @@ function passedOn(work: PortWork, one: GatewayServer, taken: Set<string>): reado
 function whole(work: PortWork, one: GatewayServer): readonly Chain[] {
   const name = named("tcp", work, one);
   const to = bytesTo(work, one);
-  return to === undefined ? [] : [{ name, filters: [tcpProxy({ listener: work.listener, statPrefix: name, to })] }];
+  return to === undefined ? [] : [{ name, filters: [tcpFilter(work, name, to)] }];
 }
 
 /** Where the first TCP rule for this port leads. */
@@ -149,4 +150,8 @@ function matching(serverNames: readonly string[], subnets: readonly Cidr[] = [])
         : {}),
     },
   };
+}
+
+function tcpFilter({ mesh, client, listener }: PortWork, statPrefix: string, to: TcpDestination) {
+  return tcpProxy({ listener, statPrefix, to, connection: tcpOptionsFor(mesh, { to, client }) });
 }

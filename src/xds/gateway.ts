@@ -10,7 +10,7 @@ import { gatewayRoutes } from "./gateway-routes.ts";
 import { addClusters, type PortWork } from "./gateway-work.ts";
 import { httpConnection, tcpProxy } from "./http-connection.ts";
 import { gatewayPort } from "./inbound-ports.ts";
-import { listenerFilters } from "./listeners.ts";
+import { listenerFilters, proxyProtocol } from "./listeners.ts";
 import type { ProxyNode } from "./node.ts";
 import { noParts, type Parts, put } from "./parts.ts";
 import { exposureChain, exposuresOf } from "./passthrough-gateway.ts";
@@ -66,7 +66,11 @@ function makePort(options: {
   };
   const { exposed, chains, last } = port.kind === "http" ? httpPort(work, port) : sharedPort(work, port);
   addClusters(work);
-  const all = chains.length + exposed.length;
+  const filters = [
+    // The oldest Gateway of a port says it for all of them.
+    ...(servers[0]?.proxyProtocol ? [proxyProtocol(servers[0].proxyProtocol)] : []),
+    ...(chains.length + exposed.length > 0 || port.kind === "tls" ? [listenerFilters.tls] : []),
+  ];
   const rest = versioned(ListenerSchema, {
     name: listener,
     origins: [...new Set([...servers.map((one) => one.origin), ...work.origins])],
@@ -75,7 +79,7 @@ function makePort(options: {
       address: socketAddress(bind.address, bind.port),
       trafficDirection: TrafficDirection.OUTBOUND,
       accessLog: [accessLog(listener, "connections")],
-      ...(all > 0 || port.kind === "tls" ? { listenerFilters: [listenerFilters.tls] } : {}),
+      ...(filters.length > 0 ? { listenerFilters: filters } : {}),
       filterChains: [...chains],
       ...(last ? { defaultFilterChain: last } : {}),
     },

@@ -12,6 +12,7 @@ import {
 } from "../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { TcpProxySchema } from "../proto/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
 import { accessLog } from "./access-log.ts";
+import type { TcpOptions } from "./tcp-options.ts";
 import { extension, fromAds, milliseconds } from "./typed.ts";
 
 /** Where an HTTP connection finds its routes: told later under a name, or written in the listener itself. */
@@ -72,8 +73,10 @@ export function tcpProxy(options: {
   readonly to: string | ReadonlyArray<{ readonly cluster: string; readonly weight: number }>;
   /** Also a line when the connection is made: one that carries many calls is seen while it is open. */
   readonly logAtStart?: boolean;
+  readonly connection?: TcpOptions;
 }): Filter {
-  const { listener, statPrefix, to, logAtStart = false } = options;
+  const { listener, statPrefix, to, logAtStart = false, connection = {} } = options;
+  const { idleTimeoutMs, maxDurationMs, bySource = false } = connection;
   return create(
     FilterSchema,
     extension("envoy.filters.network.tcp_proxy", TcpProxySchema, {
@@ -85,6 +88,9 @@ export function tcpProxy(options: {
               case: "weightedClusters",
               value: { clusters: to.map(({ cluster, weight }) => ({ name: cluster, weight })) },
             },
+      ...(idleTimeoutMs === undefined ? {} : { idleTimeout: milliseconds(idleTimeoutMs) }),
+      ...(maxDurationMs === undefined ? {} : { maxDownstreamConnectionDuration: milliseconds(maxDurationMs) }),
+      ...(bySource ? { hashPolicy: [{ policySpecifier: { case: "sourceIp", value: {} } }] } : {}),
       accessLog: [accessLog(listener, "connections")],
       ...(logAtStart ? { accessLogOptions: { flushAccessLogOnConnected: true } } : {}),
     }),

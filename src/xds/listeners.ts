@@ -9,6 +9,7 @@ import {
 import { ListenerSchema } from "../proto/gen/envoy/config/listener/v3/listener_pb.js";
 import { HttpInspectorSchema } from "../proto/gen/envoy/extensions/filters/listener/http_inspector/v3/http_inspector_pb.js";
 import { OriginalDstSchema } from "../proto/gen/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.js";
+import { ProxyProtocolSchema } from "../proto/gen/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol_pb.js";
 import { TlsInspectorSchema } from "../proto/gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import type { Versioned } from "../proto/index.ts";
 import { accessLog } from "./access-log.ts";
@@ -30,6 +31,16 @@ export const listenerFilters = {
   tls: create(ListenerFilterSchema, extension("envoy.filters.listener.tls_inspector", TlsInspectorSchema, {})),
   http: create(ListenerFilterSchema, extension("envoy.filters.listener.http_inspector", HttpInspectorSchema, {})),
 } satisfies Record<string, ListenerFilter>;
+
+/** Takes who called from a header that a balancer in front writes: always, or where there is one. */
+export function proxyProtocol(wanted: "require" | "accept"): ListenerFilter {
+  return create(
+    ListenerFilterSchema,
+    extension("envoy.filters.listener.proxy_protocol", ProxyProtocolSchema, {
+      allowRequestsWithoutProxyProtocol: wanted === "accept",
+    }),
+  );
+}
 
 /** Where calls go that no service claims. */
 export function fallbackCluster(mesh: Mesh): string {

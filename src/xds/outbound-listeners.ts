@@ -9,6 +9,7 @@ import { lazily, versioned } from "./encode.ts";
 import { httpConnection, tcpProxy } from "./http-connection.ts";
 import { type Bind, type TcpChain, type Wish, wishesOf } from "./listener-wishes.ts";
 import { fallbackCluster, listenerFilters, plainHttp } from "./listeners.ts";
+import { tcpOptionsFor } from "./tcp-options.ts";
 import { tcpRoutes } from "./tcp-routes.ts";
 import type { Seen } from "./touched.ts";
 import { type Fields, milliseconds, socketAddress } from "./typed.ts";
@@ -164,6 +165,7 @@ function encodeListener(
         listener: name,
         statPrefix: clusterName(outbound(service.hostname, servicePort.number)),
         to,
+        connection: tcpOptionsFor(mesh, { to, client }),
       }),
     ];
     if (ranges.length === 0 && serverNames.length === 0) {

@@ -6,25 +6,26 @@ import { milliseconds, typed } from "./typed.ts";
 export type Speak = "http1" | "http2" | "downstream";
 
 const key = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-const http2 = { maxConcurrentStreams: 1_073_741_824 };
+const mostStreams = 1_073_741_824;
 
 /** The typed protocol options of a cluster. */
 export function httpProtocols(options: {
   readonly speak: Speak;
   readonly maxRequestsPerConnection?: number | undefined;
+  readonly maxConcurrentStreams?: number | undefined;
   readonly idleTimeoutMs?: number | undefined;
+  readonly maxDurationMs?: number | undefined;
 }): Record<string, Any> {
-  const { speak, maxRequestsPerConnection, idleTimeoutMs } = options;
+  const { speak, maxRequestsPerConnection, maxConcurrentStreams, idleTimeoutMs, maxDurationMs } = options;
+  const http2 = { maxConcurrentStreams: maxConcurrentStreams || mostStreams };
+  const common = {
+    ...(maxRequestsPerConnection ? { maxRequestsPerConnection } : {}),
+    ...(idleTimeoutMs === undefined ? {} : { idleTimeout: milliseconds(idleTimeoutMs) }),
+    ...(maxDurationMs === undefined ? {} : { maxConnectionDuration: milliseconds(maxDurationMs) }),
+  };
   return {
     [key]: typed(HttpProtocolOptionsSchema, {
-      ...(maxRequestsPerConnection === undefined && idleTimeoutMs === undefined
-        ? {}
-        : {
-            commonHttpProtocolOptions: {
-              ...(maxRequestsPerConnection ? { maxRequestsPerConnection } : {}),
-              ...(idleTimeoutMs === undefined ? {} : { idleTimeout: milliseconds(idleTimeoutMs) }),
-            },
-          }),
+      ...(Object.keys(common).length > 0 ? { commonHttpProtocolOptions: common } : {}),
       upstreamProtocolOptions:
         speak === "downstream"
           ? { case: "useDownstreamProtocolConfig", value: { httpProtocolOptions: {}, http2ProtocolOptions: http2 } }

@@ -69,12 +69,23 @@ function forwardOf(rule: HttpRule, context: RouteContext): ActionFields {
       : {}),
     ...hostOf(authority),
     requestMirrorPolicies: mirrorsOf(rule, context),
-    hashPolicy: single ? hashPolicyFor(single.destination, context) : [],
+    hashPolicy: hashPolicies(routes, context),
   };
 }
 
 const hostOf = (value: string | undefined) =>
   value === undefined ? {} : { hostRewriteSpecifier: { case: "hostRewriteLiteral" as const, value } };
+
+/** What any of the destinations hashes by. Alike for several, it is said once. */
+function hashPolicies(routes: HttpRule["route"], context: RouteContext): NonNullable<ActionFields["hashPolicy"]> {
+  const byText = new Map(
+    routes.flatMap(({ destination }) => hashPolicyFor(destination, context)).map((one) => [textOf(one), one]),
+  );
+  return [...byText.values()];
+}
+
+// A duration holds a big integer, which JSON does not know.
+const textOf = (value: unknown) => JSON.stringify(value, (_, part) => (typeof part === "bigint" ? String(part) : part));
 
 function mirrorsOf(rule: HttpRule, context: RouteContext): NonNullable<ActionFields["requestMirrorPolicies"]> {
   const all = [...rule.mirrors];

@@ -1,6 +1,6 @@
 import { bookFor, cached, type Mesh, selectedCredentials } from "../model/index.ts";
 import { type Snapshot, type TypeUrl, typeUrls, type Versioned } from "../proto/index.ts";
-import { changesBetween, type Labels, type SortedMap } from "../values/index.ts";
+import { changesBetween, type Labels, nowhere, type SortedMap } from "../values/index.ts";
 import { type Client, clientOf } from "./client.ts";
 import { sameContent } from "./encode.ts";
 import { blackHole, inboundPassthrough, passthrough } from "./fixed.ts";
@@ -22,9 +22,11 @@ const outboundOf = new WeakMap<Snapshot, Outbound>();
  */
 export function snapshotFor(everybodys: Mesh, node: ProxyNode, previous?: Snapshot): Snapshot {
   // What the cluster says of a pod counts more than what the pod says of itself.
-  const labels = everybodys.workloads.get(`${node.namespace}/${node.name}`)?.labels ?? node.labels;
+  const workload = everybodys.workloads.get(`${node.namespace}/${node.name}`);
+  const labels = workload?.labels ?? node.labels;
+  const locality = workload && workload.locality !== nowhere ? workload.locality : node.locality;
   const mesh = meshSeenBy(everybodys, { namespace: node.namespace, labels });
-  const client = clientOf(mesh, node, labels);
+  const client = clientOf(mesh, node, { labels, locality });
   if (node.generator === "grpc") return snapshotOf(grpcParts(mesh, client));
   if (node.role === "router") return snapshotOf(gatewayParts(mesh, node, client));
   const outbound = outboundFor(mesh, client, previous && outboundOf.get(previous));

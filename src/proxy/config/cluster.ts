@@ -1,43 +1,20 @@
+import type { CircuitBreakers_Thresholds } from "../../proto/gen/envoy/config/cluster/v3/circuit_breaker_pb.js";
 import {
   type Cluster,
   Cluster_ClusterProtocolSelection,
-  Cluster_DiscoveryType,
-  Cluster_DnsLookupFamily,
-  Cluster_LbPolicy,
   ClusterSchema,
 } from "../../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
 import type { OutlierDetection } from "../../proto/gen/envoy/config/cluster/v3/outlier_detection_pb.js";
 import { RoutingPriority } from "../../proto/gen/envoy/config/core/v3/base_pb.js";
-import { LeastRequestSchema } from "../../proto/gen/envoy/extensions/load_balancing_policies/least_request/v3/least_request_pb.js";
-import { RingHashSchema } from "../../proto/gen/envoy/extensions/load_balancing_policies/ring_hash/v3/ring_hash_pb.js";
-import { RoundRobinSchema } from "../../proto/gen/envoy/extensions/load_balancing_policies/round_robin/v3/round_robin_pb.js";
 import { HttpProtocolOptionsSchema } from "../../proto/gen/envoy/extensions/upstreams/http/v3/http_protocol_options_pb.js";
 import { isPacked } from "../../proto/index.ts";
 import { type Ip, parseIp } from "../../values/index.ts";
-import { type LoadAssignment, plainMetadata, readLoadAssignment } from "./endpoints.ts";
+import { type Balancing, readBalancing } from "./balancing.ts";
+import { type Discovery, readDiscovery } from "./discovery.ts";
+import { plainMetadata } from "./endpoints.ts";
+import { type HealthRules, readHealthChecks } from "./health-check.ts";
 import { type Place, type Read, readAny, readBytes, readDuration } from "./reading.ts";
 import { rawTransport, readUpstreamTransport, type UpstreamTransport } from "./transport.ts";
-
-/** Where a cluster's endpoints come from. */
-export type Discovery =
-  | { readonly kind: "static"; readonly assignment: LoadAssignment }
-  | { readonly kind: "eds"; readonly serviceName: string }
-  | {
-      readonly kind: "dns";
-      /** `logical`: the answer is one endpoint, whichever address is used; `strict`: each address is one. */
-      readonly mode: "strict" | "logical";
-      readonly assignment: LoadAssignment;
-      readonly refreshMs: number;
-      readonly respectTtl: boolean;
-      readonly family: "v4" | "v6" | "auto" | "all";
-    }
-  | { readonly kind: "original-destination"; readonly port: number | undefined };
-
-export type Balancing =
-  | { readonly kind: "round-robin" }
-  | { readonly kind: "least-request"; readonly choices: number }
-  | { readonly kind: "random" }
-  | { readonly kind: "ring-hash"; readonly minSize: number; readonly maxSize: number };
 
 /** When an endpoint is left out for a while. Counts of 0 switch a cause off. */
 export interface OutlierRules {
@@ -49,6 +26,10 @@ export interface OutlierRules {
   readonly baseEjectionMs: number;
   readonly maxEjectionMs: number;
   readonly maxEjectionPercent: number;
+  /** One endpoint may be left out, however large a share of all it is. */
+  readonly always: boolean;
+  /** An answer that it is well lets it in again before its time. */
+  readonly readmitWell: boolean;
 }
 
 /** What a cluster runs by. */
@@ -73,11 +54,17 @@ export interface ClusterConfig {
     readonly maxPendingRequests: number;
     readonly maxRequests: number;
     readonly maxRetries: number;
+    /** In place of a fixed limit on retries: a share, in percent, of the requests that run, but never less than a few. */
+    readonly retryBudget: { readonly percent: number; readonly least: number } | undefined;
   };
+  /** Endpoints are asked whether they are well. */
+  readonly health: HealthRules | undefined;
   readonly outlier: OutlierRules | undefined;
   readonly httpProtocol: "http1" | "http2" | "downstream";
   readonly maxRequestsPerConnection: number | undefined;
   readonly idleTimeoutMs: number;
+  /** A connection carries nothing new when it is older than this; undefined for no limit. */
+  readonly maxDurationMs: number | undefined;
   readonly keepalive: { readonly idleMs: number } | undefined;
   /** Local address of connections, where the routing of the host asks for one (`127.0.0.6`). */
   readonly bindTo: Ip | undefined;
@@ -99,8 +86,6 @@ export function readCluster(bytes: Uint8Array): Read<ClusterConfig> {
     const bindTo = bind === undefined || bind === "0.0.0.0" || bind === "::" ? undefined : parseIp(bind);
     if (bind && bind !== "0.0.0.0" && bind !== "::" && !bindTo)
       place.field("upstream_bind_config.source_address.address").refuse(`must be an IP address, got "${bind}"`);
-    if (message.healthChecks.length > 0)
-      place.field("health_checks").refuse("active health checks are not made; outlier detection watches real traffic");
     const config = discovery && {
       name: message.name,
       discovery,
@@ -113,6 +98,7 @@ export function readCluster(bytes: Uint8Array): Read<ClusterConfig> {
         : rawTransport,
       transportMatches: readMatches(message, place),
       limits: readLimits(message),
+      health: readHealthChecks(message.healthChecks, place.field("health_checks")),
       outlier: message.outlierDetection && readOutlier(message.outlierDetection, place.field("outlier_detection")),
       ...http,
       keepalive: keepalive && { idleMs: (keepalive.keepaliveTime ?? 7200) * 1000 },
@@ -121,122 +107,6 @@ export function readCluster(bytes: Uint8Array): Read<ClusterConfig> {
     };
     return config;
   });
-}
-
-function readDiscovery(message: Cluster, place: Place): Discovery | undefined {
-  const type = message.clusterDiscoveryType;
-  const assignment = () =>
-    message.loadAssignment
-      ? readLoadAssignment(message.loadAssignment, place.field("load_assignment"))
-      : { name: message.name, localities: [], overprovisioning: 140 };
-  if (type.case === "clusterType")
-    return place.field("cluster_type").refuse(`clusters of type "${type.value.name}" are not known`);
-  switch (type.value ?? Cluster_DiscoveryType.STATIC) {
-    case Cluster_DiscoveryType.STATIC: {
-      const given = assignment();
-      for (const [group, { endpoints }] of given.localities.entries())
-        for (const [index, { host }] of endpoints.entries())
-          if (!parseIp(host))
-            place
-              .field("load_assignment.endpoints")
-              .item(group)
-              .field("lb_endpoints")
-              .item(index)
-              .refuse(`must be an IP address in a STATIC cluster, got "${host}"`);
-      return { kind: "static", assignment: given };
-    }
-    case Cluster_DiscoveryType.EDS: {
-      const source = message.edsClusterConfig?.edsConfig?.configSourceSpecifier.case;
-      if (source !== "ads" && source !== "self")
-        place.field("eds_cluster_config.eds_config").refuse(`must be ads, got ${source ?? "nothing"}`);
-      return { kind: "eds", serviceName: message.edsClusterConfig?.serviceName || message.name };
-    }
-    case Cluster_DiscoveryType.STRICT_DNS:
-    case Cluster_DiscoveryType.LOGICAL_DNS: {
-      const mode = type.value === Cluster_DiscoveryType.LOGICAL_DNS ? "logical" : "strict";
-      const given = assignment();
-      if (mode === "logical" && given.localities.flatMap((group) => group.endpoints).length !== 1)
-        place.field("load_assignment").refuse("a LOGICAL_DNS cluster has exactly one endpoint");
-      const refreshMs = readDuration(message.dnsRefreshRate, 5000, place.field("dns_refresh_rate"));
-      if (refreshMs < 1) place.field("dns_refresh_rate").refuse("must be at least 1 ms");
-      return {
-        kind: "dns",
-        mode,
-        assignment: given,
-        refreshMs,
-        respectTtl: message.respectDnsTtl,
-        family: dnsFamilies[message.dnsLookupFamily] ?? "auto",
-      };
-    }
-    case Cluster_DiscoveryType.ORIGINAL_DST: {
-      if (message.lbPolicy !== Cluster_LbPolicy.CLUSTER_PROVIDED)
-        place.field("lb_policy").refuse("must be CLUSTER_PROVIDED in an ORIGINAL_DST cluster");
-      const options = message.lbConfig.case === "originalDstLbConfig" ? message.lbConfig.value : undefined;
-      if (options?.useHttpHeader)
-        place
-          .field("original_dst_lb_config.use_http_header")
-          .refuse("a header of the caller does not choose where a connection goes");
-      return { kind: "original-destination", port: options?.upstreamPortOverride };
-    }
-    default:
-      return place.field("type").refuse(`is not known: ${type.value}`);
-  }
-}
-
-const dnsFamilies: Readonly<Record<number, "v4" | "v6" | "auto" | "all">> = {
-  [Cluster_DnsLookupFamily.AUTO]: "auto",
-  [Cluster_DnsLookupFamily.V4_ONLY]: "v4",
-  [Cluster_DnsLookupFamily.V6_ONLY]: "v6",
-  [Cluster_DnsLookupFamily.V4_PREFERRED]: "auto",
-  [Cluster_DnsLookupFamily.ALL]: "all",
-};
-
-const defaultRing = { minSize: 1024, maxSize: 8 * 1024 * 1024 };
-
-function readBalancing(message: Cluster, place: Place): Balancing {
-  for (const [index, policy] of (message.loadBalancingPolicy?.policies ?? []).entries()) {
-    const typed = policy.typedExtensionConfig?.typedConfig;
-    const at = place.field("load_balancing_policy.policies").item(index).field("typed_extension_config.typed_config");
-    if (isPacked(typed, RoundRobinSchema)) return { kind: "round-robin" };
-    if (isPacked(typed, LeastRequestSchema))
-      return { kind: "least-request", choices: readAny(typed, LeastRequestSchema, at)?.choiceCount ?? 2 };
-    if (isPacked(typed, RingHashSchema)) {
-      const ring = readAny(typed, RingHashSchema, at);
-      return ringHash(ring?.minimumRingSize, ring?.maximumRingSize, at);
-    }
-    // A list of policies is in order of preference: one that is not known gives way to the next.
-  }
-  if (message.loadBalancingPolicy) place.field("load_balancing_policy").refuse("names no policy that is known");
-  const options = message.lbConfig;
-  switch (message.lbPolicy) {
-    case Cluster_LbPolicy.LEAST_REQUEST:
-      return {
-        kind: "least-request",
-        choices: (options.case === "leastRequestLbConfig" ? options.value.choiceCount : undefined) ?? 2,
-      };
-    case Cluster_LbPolicy.RANDOM:
-      return { kind: "random" };
-    case Cluster_LbPolicy.RING_HASH:
-    case Cluster_LbPolicy.MAGLEV: {
-      // Both promise that a hash keeps its endpoint while others come and go; one ring serves either.
-      const ring = options.case === "ringHashLbConfig" ? options.value : undefined;
-      return ringHash(ring?.minimumRingSize, ring?.maximumRingSize, place.field("ring_hash_lb_config"));
-    }
-    case Cluster_LbPolicy.ROUND_ROBIN:
-    case Cluster_LbPolicy.CLUSTER_PROVIDED:
-      return { kind: "round-robin" };
-    default:
-      place.field("lb_policy").refuse(`is not known: ${message.lbPolicy}`);
-      return { kind: "round-robin" };
-  }
-}
-
-function ringHash(minimum: bigint | undefined, maximum: bigint | undefined, place: Place): Balancing {
-  const minSize = Number(minimum ?? defaultRing.minSize);
-  const maxSize = Number(maximum ?? defaultRing.maxSize);
-  if (minSize > maxSize || maxSize > defaultRing.maxSize)
-    place.refuse(`ring sizes must satisfy minimum ≤ maximum ≤ ${defaultRing.maxSize}, got ${minSize} and ${maxSize}`);
-  return { kind: "ring-hash", minSize, maxSize };
 }
 
 function readMatches(message: Cluster, place: Place): ClusterConfig["transportMatches"] {
@@ -258,7 +128,12 @@ function readLimits(message: Cluster): ClusterConfig["limits"] {
     maxPendingRequests: given?.maxPendingRequests ?? 1024,
     maxRequests: given?.maxRequests ?? 1024,
     maxRetries: given?.maxRetries ?? 3,
+    retryBudget: given?.retryBudget && readBudget(given.retryBudget),
   };
+}
+
+function readBudget(message: NonNullable<CircuitBreakers_Thresholds["retryBudget"]>) {
+  return { percent: message.budgetPercent?.value ?? 20, least: message.minRetryConcurrency ?? 3 };
 }
 
 function readOutlier(message: OutlierDetection, place: Place): OutlierRules {
@@ -285,13 +160,15 @@ function readOutlier(message: OutlierDetection, place: Place): OutlierRules {
       readDuration(message.maxEjectionTime, 300_000, place.field("max_ejection_time")),
     ),
     maxEjectionPercent: Math.min(100, message.maxEjectionPercent ?? 10),
+    always: message.alwaysEjectOneHost ?? false,
+    readmitWell: message.successfulActiveHealthCheckUnejectHost ?? true,
   };
 }
 
 function readHttpOptions(
   message: Cluster,
   place: Place,
-): Pick<ClusterConfig, "httpProtocol" | "maxRequestsPerConnection" | "idleTimeoutMs"> {
+): Pick<ClusterConfig, "httpProtocol" | "maxRequestsPerConnection" | "idleTimeoutMs" | "maxDurationMs"> {
   const key = HttpProtocolOptionsSchema.typeName;
   const typed = Object.entries(message.typedExtensionProtocolOptions).find(
     ([name, any]) => isPacked(any, HttpProtocolOptionsSchema) || name.endsWith(key),
@@ -306,6 +183,11 @@ function readHttpOptions(
     httpProtocol: httpProtocol(message, options?.upstreamProtocolOptions, place),
     maxRequestsPerConnection: perConnection === 0 ? undefined : perConnection,
     idleTimeoutMs: idle,
+    maxDurationMs: readDuration(
+      common?.maxConnectionDuration,
+      undefined,
+      place.field("common_http_protocol_options.max_connection_duration"),
+    ),
   };
 }
 

@@ -50,6 +50,8 @@ export interface TcpProxyConfig {
   readonly idleTimeoutMs: number | undefined;
   readonly maxDurationMs: number | undefined;
   readonly maxConnectAttempts: number;
+  /** Connections of one caller address go to one endpoint. */
+  readonly hashBySource: boolean;
   readonly accessLogs: readonly AccessLogConfig[];
   /** Whether a line is written when the connection is made, and not at its end alone. */
   readonly logAtStart: boolean;
@@ -263,6 +265,16 @@ function readTerminal(filters: readonly Filter[], place: Place): Terminal | unde
 
 const hourMs = 3_600_000;
 
+function readHashBySource({ hashPolicy }: TcpProxy, place: Place): boolean {
+  for (const [index, { policySpecifier }] of hashPolicy.entries())
+    if (policySpecifier.case !== "sourceIp")
+      place
+        .field("hash_policy")
+        .item(index)
+        .refuse(`${policySpecifier.case ?? "nothing"} is not known; there is source_ip`);
+  return hashPolicy.length > 0;
+}
+
 function readTcpProxy(message: TcpProxy, place: Place): TcpProxyConfig | undefined {
   const idle = readDuration(message.idleTimeout, hourMs, place.field("idle_timeout"));
   if (message.tunnelingConfig) place.field("tunneling_config").refuse("tunnels are not made");
@@ -281,6 +293,7 @@ function readTcpProxy(message: TcpProxy, place: Place): TcpProxyConfig | undefin
     clusters,
     idleTimeoutMs: idle === 0 ? undefined : idle,
     maxDurationMs: readDuration(message.maxDownstreamConnectionDuration, undefined, place),
+    hashBySource: readHashBySource(message, place),
     maxConnectAttempts: message.maxConnectAttempts ?? 1,
     accessLogs: readAccessLogs(message.accessLog, place.field("access_log")),
     logAtStart: message.accessLogOptions?.flushAccessLogOnConnected ?? false,

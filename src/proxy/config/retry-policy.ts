@@ -1,5 +1,7 @@
 import type { RetryPolicy as RetryMessage } from "../../proto/gen/envoy/config/route/v3/route_components_pb.js";
-import { type Place, readDuration } from "./reading.ts";
+import { PreviousPrioritiesConfigSchema } from "../../proto/gen/envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config_pb.js";
+import { isPacked } from "../../proto/index.ts";
+import { type Place, readAny, readDuration } from "./reading.ts";
 import { type RetryCondition, type RetryPolicy, retryConditions } from "./route.ts";
 import { readHeaderMatch } from "./route-match.ts";
 
@@ -21,10 +23,6 @@ export function readRetry(message: RetryMessage, place: Place): RetryPolicy {
     if (!predicate.name.endsWith(previous))
       place.field("retry_host_predicate").item(index).refuse(`"${predicate.name}" is not known; there is ${previous}`);
   }
-  // Avoiding the priorities that were tried is done by avoiding their hosts.
-  const priority = message.retryPriority?.name ?? "";
-  if (priority !== "" && !priority.endsWith("previous_priorities"))
-    place.field("retry_priority").refuse(`"${priority}" is not known; there is previous_priorities`);
   const back = place.field("retry_back_off");
   const firstMs = Math.max(1, readDuration(message.retryBackOff?.baseInterval, 25, back.field("base_interval")));
   return {
@@ -32,7 +30,8 @@ export function readRetry(message: RetryMessage, place: Place): RetryPolicy {
     retries: message.numRetries ?? 1,
     statuses,
     perTryTimeoutMs: readDuration(message.perTryTimeout, 0, place.field("per_try_timeout")),
-    avoidPreviousHosts: priority !== "" || message.retryHostPredicate.some(({ name }) => name.endsWith(previous)),
+    avoidPreviousHosts: message.retryHostPredicate.some(({ name }) => name.endsWith(previous)),
+    leavePriorityAfter: readPriorities(message, place),
     backoff: {
       firstMs,
       maxMs: readDuration(message.retryBackOff?.maxInterval, firstMs * 10, back.field("max_interval")),
@@ -41,4 +40,14 @@ export function readRetry(message: RetryMessage, place: Place): RetryPolicy {
       (header, index) => readHeaderMatch(header, place.field("retriable_headers").item(index)) ?? [],
     ),
   };
+}
+
+function readPriorities({ retryPriority: given }: RetryMessage, place: Place): number | undefined {
+  if (!given) return undefined;
+  const at = place.field("retry_priority");
+  const typed = given.configType.value;
+  if (!isPacked(typed, PreviousPrioritiesConfigSchema))
+    return at.refuse(`"${given.name}" is not known; there is previous_priorities`);
+  const every = readAny(typed, PreviousPrioritiesConfigSchema, at.field("typed_config"))?.updateFrequency ?? 0;
+  return every > 0 ? every : at.field("typed_config.update_frequency").refuse("must be at least 1");
 }

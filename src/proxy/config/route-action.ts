@@ -1,4 +1,8 @@
-import type { RouteAction, Route as RouteMessage } from "../../proto/gen/envoy/config/route/v3/route_components_pb.js";
+import type {
+  RouteAction,
+  RouteAction_HashPolicy_Cookie,
+  Route as RouteMessage,
+} from "../../proto/gen/envoy/config/route/v3/route_components_pb.js";
 import { readFraction } from "./fraction.ts";
 import { headerChanges } from "./header-changes.ts";
 import { readRegex } from "./matcher.ts";
@@ -114,7 +118,7 @@ function readForward(message: RouteAction, place: Place, shared: Shared): Forwar
         case "header":
           return { kind: "header", name: specifier.value.headerName.toLowerCase(), terminal };
         case "cookie":
-          return { kind: "cookie", name: specifier.value.name, terminal };
+          return { kind: "cookie", name: specifier.value.name, terminal, make: readCookie(specifier.value, at) };
         case "queryParameter":
           return { kind: "query", name: specifier.value.name, terminal };
         case "connectionProperties":
@@ -126,6 +130,13 @@ function readForward(message: RouteAction, place: Place, shared: Shared): Forwar
     }),
     upgrades,
   };
+}
+
+function readCookie({ ttl, path }: RouteAction_HashPolicy_Cookie, place: Place) {
+  if (!ttl) return undefined;
+  const at = place.field("cookie");
+  if (/[;\p{Cc}]/u.test(path)) at.field("path").refuse("must hold no semicolon or control character");
+  return { path, maxAgeS: Math.floor(readDuration(ttl, 0, at.field("ttl")) / 1000) };
 }
 
 function readClusters(message: RouteAction, place: Place): ClusterChoice | undefined {

@@ -125,7 +125,14 @@ export interface Mirror {
 }
 
 export type HashPolicy =
-  | { readonly kind: "header" | "query" | "cookie"; readonly name: string; readonly terminal: boolean }
+  | { readonly kind: "header" | "query"; readonly name: string; readonly terminal: boolean }
+  | {
+      readonly kind: "cookie";
+      readonly name: string;
+      readonly terminal: boolean;
+      /** A caller that has none gets one; an age of 0 is for its session. */
+      readonly make: { readonly path: string; readonly maxAgeS: number } | undefined;
+    }
   | { readonly kind: "source-ip"; readonly terminal: boolean };
 
 export const retryConditions = [
@@ -155,6 +162,8 @@ export interface RetryPolicy {
   readonly statuses: ReadonlySet<number>;
   readonly perTryTimeoutMs: number;
   readonly avoidPreviousHosts: boolean;
+  /** After each so many tries, the priorities of the tries so far are passed over; undefined for never. */
+  readonly leavePriorityAfter: number | undefined;
   readonly backoff: { readonly firstMs: number; readonly maxMs: number };
   readonly headers: readonly HeaderMatch[];
 }

@@ -19,6 +19,7 @@ function chain(name: string, match: Partial<ChainMatch>): ChainConfig {
         idleTimeoutMs: undefined,
         maxDurationMs: undefined,
         maxConnectAttempts: 1,
+        hashBySource: false,
         accessLogs: [],
         logAtStart: false,
       },

@@ -1,6 +1,7 @@
 import { type Clock, explain, Failure, within } from "../../base/index.ts";
 import type { SocketAddress } from "../../values/index.ts";
 import type { TcpProxyConfig } from "../config/listener.ts";
+import { hashText } from "../upstream/balancer.ts";
 import type { Endpoint, Outcome, Upstream, UpstreamSocket, Upstreams } from "../upstream/upstream.ts";
 import type { AccessLog, AccessRecord, ResponseFlag } from "./access-log.ts";
 import type { Connection } from "./connection.ts";
@@ -148,11 +149,13 @@ async function reach(
   if (!upstream)
     return { ...failed, flag: "NC", details: "cluster_not_found", reason: `there is no cluster "${cluster}"` };
   const tried = new Set<string>();
+  const hash = tcp.hashBySource ? hashText(connection.remote.ip) : undefined;
   const attemptsAllowed = Math.max(leastAttempts, tcp.maxConnectAttempts);
   let last: Reached | undefined;
   for (let attempts = 1; attempts <= attemptsAllowed; attempts++) {
     const picked = upstream.pick({
       tried,
+      hash,
       ...(connection.redirected === false ? {} : { destination: connection.destination }),
     });
     if (picked.kind === "none")

@@ -52,6 +52,8 @@ export class Attempts {
   #current = 0;
   #fresh = 0;
   #tried: Set<string> | undefined;
+  /** The priority of each try, where tries should go through them. */
+  readonly #priorities: number[] = [];
   #resolved: { readonly destination: SocketAddress | undefined } | undefined;
   #ended: ((outcome: Outcome) => void) | undefined;
   /** Counted among the retries that run. */
@@ -90,7 +92,12 @@ export class Attempts {
     this.count++;
     // Behind the explicit proxy the connection was meant for the proxy: where the caller meant to go stands in the request.
     const destination = service.explicit ? this.#resolved?.destination : connection.destination;
-    const picked = upstream.pick({ destination, tried: this.#tried, hash: this.#hash });
+    const picked = upstream.pick({
+      destination,
+      tried: this.#tried,
+      triedPriorities: triedPriorities(this.#priorities, this.#retry?.leavePriorityAfter),
+      hash: this.#hash,
+    });
     if (picked.kind === "none") {
       if (this.#resolve(current)) return;
       const why = `cluster "${upstream.name}": ${picked.reason}`;
@@ -100,6 +107,7 @@ export class Attempts {
     }
     const { endpoint } = picked;
     this.endpoint = endpoint;
+    if (this.#retry?.leavePriorityAfter !== undefined) this.#priorities.push(endpoint.priority);
     if (this.#retry?.avoidPreviousHosts) this.#tried = (this.#tried ?? new Set()).add(endpoint.key);
     const protocol = protocolTo(upstream, this.#request);
     if (protocol === "http2" && this.#request.upgrade !== undefined) {
@@ -112,7 +120,10 @@ export class Attempts {
     this.#limit(this.#retry?.perTryTimeoutMs ?? 0);
     let acquired: ReturnType<ClusterPool["acquire"]>;
     try {
-      acquired = this.#pool.acquire(endpoint, protocol);
+      const carries = upstream.announces
+        ? { source: connection.remote, destination: connection.destination }
+        : undefined;
+      acquired = this.#pool.acquire(endpoint, protocol, carries);
     } catch (caught) {
       this.#noConnection(caught);
       return;
@@ -135,14 +146,18 @@ export class Attempts {
     );
   }
 
-  /** Whether another try was begun in place of an answer that the route would rather not have; `exhausted` when it was the last. */
+  /**
+   * Whether another try was begun in place of an answer that the route would rather not have; `exhausted` when it was the
+   * last, `overflowed` when too many others are tried again already.
+   */
   retriesResponse(
     { status, headers }: ResponseHead,
     { outcome, whole }: { readonly outcome: Outcome; readonly whole: boolean },
-  ): "retried" | "kept" | "exhausted" {
+  ): "retried" | "kept" | "exhausted" | "overflowed" {
     const answer = this.#decide({ kind: "response", status, headers });
     if (answer.kind === "stop" && answer.exhausted) return "exhausted";
-    if (answer.kind !== "retry" || !this.#mayRetry()) return "kept";
+    if (answer.kind !== "retry") return "kept";
+    if (!this.#mayRetry()) return "overflowed";
     // The connection of a whole answer is free already.
     if (whole) this.stream = undefined;
     this.abandon(outcome);
@@ -289,6 +304,8 @@ export class Attempts {
       return;
     }
     const exhausted = answer?.kind === "stop" && answer.exhausted && this.count > 1;
+    // It would have been tried again, but too many others are already.
+    const overflowed = answer?.kind === "retry" ? (["UO"] as const) : [];
     const hint = failed.hint === undefined ? "" : ` [${failed.hint}]`;
     const where = `cluster "${this.#upstream.name}"${this.endpoint ? `: endpoint "${this.endpoint.key}"` : ""}`;
     const what = end.kind === "connect-failure" ? "upstream connect error" : "upstream error";
@@ -297,7 +314,7 @@ export class Attempts {
         status: failed.status,
         body: `${what}: ${where}: ${failed.message}${hint}`,
         details: failed.details,
-        flags: exhausted ? [failed.flag, "URX"] : [failed.flag],
+        flags: exhausted ? [failed.flag, "URX"] : [failed.flag, ...overflowed],
         ...(failed.flag === "UO" ? { headers: ["x-envoy-overloaded", "true"] } : {}),
       },
       `${where}: ${failed.message}`,
@@ -317,7 +334,11 @@ export class Attempts {
   /** Whether one more retry may run at this cluster; counts it in. */
   #mayRetry(): boolean {
     if (this.#retrying) return true;
-    if (this.#pool.retries >= this.#upstream.limits.maxRetries) return false;
+    const { maxRetries, retryBudget } = this.#upstream.limits;
+    const most = retryBudget
+      ? Math.max(retryBudget.least, Math.floor((this.#pool.active * retryBudget.percent) / 100))
+      : maxRetries;
+    if (this.#pool.retries >= most) return false;
     this.#pool.retries++;
     this.#retrying = true;
     return true;
@@ -328,6 +349,12 @@ export class Attempts {
     http.metrics.retry();
     this.#wait = http.clock.after(backoffMs(this.count, this.#retry!.backoff, http.random), () => this.start());
   }
+}
+
+/** The priorities of the tries so far, as of the last time that the rule looked; undefined where there is no such rule. */
+function triedPriorities(tries: readonly number[], every: number | undefined): ReadonlySet<number> | undefined {
+  if (every === undefined) return undefined;
+  return new Set(tries.slice(0, tries.length - (tries.length % every)));
 }
 
 function protocolTo({ httpProtocol }: Upstream, { version }: RequestHead): "http1" | "http2" {

@@ -3,6 +3,7 @@ import type { Forward, Route, VirtualHost, WeightedCluster } from "../config/rou
 import type { ResponseFlag } from "../l4/access-log.ts";
 import type { Outcome } from "../upstream/upstream.ts";
 import { Account } from "./account.ts";
+import { affinityOf } from "./affinity.ts";
 import { Attempts, type Trier } from "./attempts.ts";
 import { type Headers, headerValue, removeHeader, setHeader } from "./headers.ts";
 import {
@@ -19,7 +20,7 @@ import { findCluster, rewriteRequest, timeoutOf } from "./outgoing.ts";
 import type { ClusterPool } from "./pool.ts";
 import { messageOf, type Reply } from "./reply.ts";
 import { RequestBody } from "./request-body.ts";
-import { changeHeaders, hashOf } from "./route-match.ts";
+import { changeHeaders } from "./route-match.ts";
 import { redirectOf, routeRequest } from "./route-request.ts";
 import type { Served } from "./serve-http.ts";
 
@@ -39,6 +40,8 @@ export class Exchange implements DownstreamHandler, Trier {
   #action: Forward | undefined;
   #weighted: WeightedCluster | undefined;
   #cors: Headers | undefined;
+  /** Has the caller come back to the same endpoint. */
+  #setCookie: string | undefined;
   /** Set while the request is counted among those of its cluster. */
   #pool: ClusterPool | undefined;
   #attempts: Attempts | undefined;
@@ -130,7 +133,11 @@ export class Exchange implements DownstreamHandler, Trier {
     this.#pool = pool;
     this.#action = action;
     this.#weighted = weighted;
-    const hash = action.hash.length > 0 ? hashOf(action.hash, request, connection.remote.ip) : undefined;
+    const affinity =
+      action.hash.length > 0
+        ? affinityOf(action.hash, { request, remoteIp: connection.remote.ip, random: http.random })
+        : undefined;
+    this.#setCookie = affinity?.setCookie;
     // From here on the request is the one that goes out.
     rewriteRequest(request, { route, action, weighted, account: this.#account });
     if (action.mirrors.length > 0) this.#mirror(chooseMirrors(action.mirrors, http.random));
@@ -143,7 +150,7 @@ export class Exchange implements DownstreamHandler, Trier {
       upstream,
       pool,
       retry: action.retry,
-      hash,
+      hash: affinity?.hash,
       announce,
       trier: this,
     });
@@ -215,6 +222,7 @@ export class Exchange implements DownstreamHandler, Trier {
       const decided = attempts.retriesResponse(head, { outcome, whole: end });
       if (decided === "retried") return;
       if (decided === "exhausted") this.#account.flag("URX");
+      else if (decided === "overflowed") this.#account.flag("UO");
     }
     this.#account.response = head;
     this.#account.details = "via_upstream";
@@ -273,6 +281,7 @@ export class Exchange implements DownstreamHandler, Trier {
     headers.push("x-envoy-upstream-service-time", String(Math.round(tookMs)));
     if (this.#virtualHost?.includeAttemptCountInResponse)
       setHeader(headers, "x-envoy-attempt-count", String(attempts.count));
+    if (this.#setCookie !== undefined) headers.push("set-cookie", this.#setCookie);
     this.#ourFields(headers);
     this.#account.status = head.status;
     this.#down.respond(head, end);

@@ -30,6 +30,8 @@ export class Http1ClientConnection implements ClientConnection, UpstreamStream {
   reused = false;
   /** For the pool: since when nobody uses it, and how many requests it has carried. */
   idleSinceMs = 0;
+  /** When it was made, monotonic. */
+  bornMs = 0;
   requests = 0;
   readonly #options: Http1ClientOptions;
   readonly #writer: MessageWriter;

@@ -24,6 +24,8 @@ export class Http2ClientConnection implements ClientConnection {
   reused = false;
   active = 0;
   requests = 0;
+  /** When it was made, monotonic. */
+  bornMs = 0;
   /** Since when no stream is open; 0 while one is. */
   idleSinceMs: number;
   #draining = false;

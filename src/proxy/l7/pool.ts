@@ -1,5 +1,6 @@
 import { type Clock, Failure } from "../../base/index.ts";
-import type { Endpoint, Upstream } from "../upstream/upstream.ts";
+import { formatSocketAddress } from "../../values/index.ts";
+import type { Carried, Endpoint, Upstream } from "../upstream/upstream.ts";
 import { Http1ClientConnection } from "./http1-client.ts";
 import { Http2ClientConnection } from "./http2-client.ts";
 import type { ClientConnection } from "./message.ts";
@@ -10,12 +11,18 @@ const http2ConnectionsPerEndpoint = 4;
 /** Streams on one HTTP/2 connection before another is opened. */
 const streamsBeforeNext = 100;
 
+/** How long a connection that carries one caller alone is kept for its next request, at most, in milliseconds. */
+const mostCarriedIdleMs = 60_000;
+
 interface Waiting {
   readonly resolve: (connection: ClientConnection) => void;
   readonly reject: (failure: Failure) => void;
 }
 
 interface EndpointPool {
+  readonly key: string;
+  /** Whom its connections announce; nobody else may use them. */
+  readonly carries: Carried | undefined;
   endpoint: Endpoint;
   /** Last in, first out: the connections least likely to be stale are used, the others grow old and go. */
   readonly idle: Http1ClientConnection[];
@@ -34,7 +41,13 @@ class ClusterPool implements Swept {
   readonly #clock: Clock;
   readonly #sweeper: Sweeper;
   readonly #endpoints = new Map<string, EndpointPool>();
-  readonly #waiting: Array<Waiting & { readonly endpoint: Endpoint; readonly promise: Promise<ClientConnection> }> = [];
+  readonly #waiting: Array<
+    Waiting & {
+      readonly endpoint: Endpoint;
+      readonly carries: Carried | undefined;
+      readonly promise: Promise<ClientConnection>;
+    }
+  > = [];
   /** What `acquire` is waiting for, by the promise that it gave. */
   readonly #making = new WeakMap<Promise<ClientConnection>, EndpointPool>();
   readonly #claims = new WeakMap<Promise<ClientConnection>, { readonly pool: EndpointPool | undefined }>();
@@ -59,15 +72,21 @@ class ClusterPool implements Swept {
     else upstream.gone.addEventListener("abort", onGone, { once: true });
   }
 
-  /** A connection for one request: at once when one is free. Rejects with a `Failure`. */
-  acquire(endpoint: Endpoint, protocol: "http1" | "http2"): ClientConnection | Promise<ClientConnection> {
-    const pool = this.#pool(endpoint);
+  /** A connection for one request, of `carries` alone where that is given: at once when one is free. Rejects with a `Failure`. */
+  acquire(
+    endpoint: Endpoint,
+    protocol: "http1" | "http2",
+    carries?: Carried,
+  ): ClientConnection | Promise<ClientConnection> {
+    const pool = this.#pool(endpoint, carries);
     if (protocol === "http2") return this.#acquireHttp2(pool);
-    for (let found = pool.idle.pop(); found; found = pool.idle.pop()) if (found.usable) return found;
+    for (let found = pool.idle.pop(); found; found = pool.idle.pop())
+      if (found.usable && !this.#old(found)) return found;
+      else if (found.usable) found.close();
     const { limits } = this.#upstream;
     if (pool.unclaimed > 0) {
       pool.unclaimed--;
-      return this.#wait(endpoint, pool);
+      return this.#wait(pool, pool);
     }
     // An idle connection to another endpoint may stand in the way of this one.
     if (this.#connections < limits.maxConnections || this.#evictIdle()) {
@@ -81,7 +100,7 @@ class ClusterPool implements Swept {
         `${this.#connections} connections are busy and ${this.#waiting.length} requests wait already`,
       );
     }
-    return this.#wait(endpoint, undefined);
+    return this.#wait(pool, undefined);
   }
 
   /**
@@ -104,13 +123,13 @@ class ClusterPool implements Swept {
   }
 
   /** Waits for any connection to the endpoint to be free; `pool` when one that nobody claims is being made. */
-  #wait(endpoint: Endpoint, pool: EndpointPool | undefined): Promise<ClientConnection> {
+  #wait({ endpoint, carries }: EndpointPool, pool: EndpointPool | undefined): Promise<ClientConnection> {
     let settle!: Waiting;
     const promise = new Promise<ClientConnection>((resolve, reject) => {
       settle = { resolve, reject };
     });
     this.#claims.set(promise, { pool });
-    this.#waiting.push({ ...settle, endpoint, promise });
+    this.#waiting.push({ ...settle, endpoint, carries, promise });
     return promise;
   }
 
@@ -131,8 +150,10 @@ class ClusterPool implements Swept {
   }
 
   onSweep(now: number): void {
-    const { idleTimeoutMs } = this.#upstream;
     for (const [key, pool] of this.#endpoints) {
+      const { idleTimeoutMs: allowed } = this.#upstream;
+      // What only one caller may use grows old with that caller.
+      const idleTimeoutMs = pool.carries ? Math.min(allowed || mostCarriedIdleMs, mostCarriedIdleMs) : allowed;
       if (idleTimeoutMs > 0) {
         // The oldest lie at the bottom of the stack.
         while (pool.idle.length > 0 && now - pool.idle[0]!.idleSinceMs >= idleTimeoutMs) pool.idle.shift()!.close();
@@ -140,14 +161,20 @@ class ClusterPool implements Swept {
           if (connection.idleSinceMs > 0 && now - connection.idleSinceMs >= idleTimeoutMs) connection.drain();
         }
       }
+      for (const connection of pool.http2) if (this.#old(connection)) connection.drain();
       if (pool.http1.size === 0 && pool.http2.size === 0 && pool.opening === 0) this.#endpoints.delete(key);
     }
   }
 
-  #pool(endpoint: Endpoint): EndpointPool {
-    let pool = this.#endpoints.get(endpoint.key);
+  #pool(endpoint: Endpoint, carries: Carried | undefined): EndpointPool {
+    const key = carries
+      ? `${endpoint.key} ${formatSocketAddress(carries.source)} ${formatSocketAddress(carries.destination)}`
+      : endpoint.key;
+    let pool = this.#endpoints.get(key);
     if (!pool) {
       pool = {
+        key,
+        carries,
         endpoint,
         idle: [],
         http1: new Set(),
@@ -156,7 +183,7 @@ class ClusterPool implements Swept {
         opening: 0,
         unclaimed: 0,
       };
-      this.#endpoints.set(endpoint.key, pool);
+      this.#endpoints.set(key, pool);
     }
     pool.endpoint = endpoint;
     return pool;
@@ -166,7 +193,7 @@ class ClusterPool implements Swept {
     this.#connections++;
     pool.opening++;
     try {
-      const socket = await this.#upstream.connect(pool.endpoint);
+      const socket = await this.#connect(pool);
       const connection = new Http1ClientConnection(socket, {
         onIdle: (free) => this.#onIdle(pool, free),
         onClosed: (closed) => {
@@ -177,6 +204,7 @@ class ClusterPool implements Swept {
           this.#serveWaiting();
         },
       });
+      connection.bornMs = this.#clock.monotonic();
       pool.http1.add(connection);
       return connection;
     } catch (caught) {
@@ -193,12 +221,19 @@ class ClusterPool implements Swept {
   #onIdle(pool: EndpointPool, connection: Http1ClientConnection): void {
     const most = this.#upstream.maxRequestsPerConnection;
     // An endpoint that left took its pool with it: what still ran there finds another or none in its place.
-    const left = this.#endpoints.get(pool.endpoint.key) !== pool;
-    if (left || this.#upstream.gone.aborted || (most !== undefined && connection.requests >= most)) {
+    const left = this.#endpoints.get(pool.key) !== pool;
+    if (
+      left ||
+      this.#upstream.gone.aborted ||
+      (most !== undefined && connection.requests >= most) ||
+      this.#old(connection)
+    ) {
       connection.close();
       return;
     }
-    const waiting = this.#waiting.findIndex(({ endpoint }) => endpoint.key === pool.endpoint.key);
+    const waiting = this.#waiting.findIndex(
+      ({ endpoint, carries }) => endpoint.key === pool.endpoint.key && this.#pool(endpoint, carries) === pool,
+    );
     if (waiting >= 0) {
       const [first] = this.#waiting.splice(waiting, 1);
       first!.resolve(connection);
@@ -213,7 +248,7 @@ class ClusterPool implements Swept {
     while (this.#waiting.length > 0) {
       if (this.#connections >= this.#upstream.limits.maxConnections && !this.#evictIdle()) return;
       const first = this.#waiting.shift()!;
-      this.#connectHttp1(this.#pool(first.endpoint)).then(first.resolve, (caught) =>
+      this.#connectHttp1(this.#pool(first.endpoint, first.carries)).then(first.resolve, (caught) =>
         first.reject(Failure.from(caught)),
       );
     }
@@ -235,6 +270,7 @@ class ClusterPool implements Swept {
     let best: Http2ClientConnection | undefined;
     let count = 0;
     for (const connection of pool.http2) {
+      if (connection.usable && this.#old(connection)) connection.drain();
       if (!connection.usable) continue;
       count++;
       if (!best || connection.active < best.active) best = connection;
@@ -262,10 +298,11 @@ class ClusterPool implements Swept {
     pool.opening++;
     const connecting = (async () => {
       try {
-        const socket = await this.#upstream.connect(pool.endpoint);
+        const socket = await this.#connect(pool);
         const connection = await Http2ClientConnection.open(socket, this.#clock, (closed) => {
           if (pool.http2.delete(closed)) this.#connections--;
         });
+        connection.bornMs = this.#clock.monotonic();
         pool.http2.add(connection);
         return connection;
       } catch (caught) {
@@ -280,10 +317,19 @@ class ClusterPool implements Swept {
     return connecting;
   }
 
+  #connect({ endpoint, carries }: EndpointPool): ReturnType<Upstream["connect"]> {
+    return this.#upstream.connect(endpoint, carries ? { carries } : undefined);
+  }
+
+  /** Whether it takes nothing new because of its age. */
+  #old({ bornMs }: { readonly bornMs: number }): boolean {
+    const { maxDurationMs } = this.#upstream;
+    return maxDurationMs !== undefined && this.#clock.monotonic() - bornMs >= maxDurationMs;
+  }
+
   #removed(keys: ReadonlySet<string>): void {
-    for (const key of keys) {
-      const pool = this.#endpoints.get(key);
-      if (!pool) continue;
+    for (const [key, pool] of this.#endpoints) {
+      if (!keys.has(pool.endpoint.key)) continue;
       this.#endpoints.delete(key);
       for (const connection of pool.idle.splice(0)) connection.close();
       for (const connection of pool.http2) connection.drain();

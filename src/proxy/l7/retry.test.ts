@@ -8,6 +8,7 @@ const policy = (...on: RetryCondition[]): RetryPolicy => ({
   statuses: new Set([503]),
   perTryTimeoutMs: 0,
   avoidPreviousHosts: true,
+  leavePriorityAfter: undefined,
   backoff: { firstMs: 25, maxMs: 250 },
   headers: [],
 });

@@ -1,7 +1,6 @@
 import { matchesText } from "../config/matcher.ts";
 import type {
   Forward,
-  HashPolicy,
   HeaderChanges,
   HeaderMatch,
   PathRewrite,
@@ -125,7 +124,7 @@ function matchesQuery(matches: readonly QueryMatch[], target: string): boolean {
   });
 }
 
-function queryOf(target: string): URLSearchParams {
+export function queryOf(target: string): URLSearchParams {
   const question = target.indexOf("?");
   return new URLSearchParams(question < 0 ? "" : target.slice(question + 1));
 }
@@ -181,43 +180,6 @@ export function rewritePath(target: string, rewrite: PathRewrite, match: RouteMa
 }
 
 const rooted = (path: string) => (path.startsWith("/") ? path : `/${path}`);
-
-/** A number for consistent hashing from what the policies name, or undefined when nothing of it is there. */
-export function hashOf(policies: readonly HashPolicy[], request: RequestHead, remoteIp: string): number | undefined {
-  let hash: number | undefined;
-  for (const policy of policies) {
-    const value = ((): string | undefined => {
-      switch (policy.kind) {
-        case "header":
-          return requestField(request, "", policy.name);
-        case "query":
-          return queryOf(request.path).get(policy.name) ?? undefined;
-        case "cookie":
-          return cookie(request.headers, policy.name);
-        case "source-ip":
-          return remoteIp;
-      }
-    })();
-    if (value === undefined) continue;
-    hash = fnv1a(value, hash ?? 0x811c9dc5);
-    if (policy.terminal) break;
-  }
-  return hash;
-}
-
-function cookie(headers: Headers, name: string): string | undefined {
-  for (const part of (allHeaderValues(headers, "cookie") ?? "").split(/[;,]/)) {
-    const at = part.indexOf("=");
-    if (at > 0 && part.slice(0, at).trim() === name) return part.slice(at + 1).trim();
-  }
-  return undefined;
-}
-
-function fnv1a(text: string, seed: number): number {
-  let hash = seed;
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
-  return hash >>> 0;
-}
 
 /** What command operators in the values of fields stand for. */
 export interface Operators {

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Ip } from "../../values/index.ts";
-import type { Balancing, OutlierRules } from "../config/cluster.ts";
+import type { Balancing } from "../config/balancing.ts";
+import type { OutlierRules } from "../config/cluster.ts";
 import { type BalancerFacts, buildBalancer, hashText, type Level, levelShares } from "./balancer.ts";
 import { eject, innocent, isOutlier, mayEject, nextOutlierState } from "./outlier.ts";
 import type { Endpoint, Outcome } from "./upstream.ts";
@@ -34,6 +35,7 @@ function counts(
     overprovisioning: 140,
     healthy: () => true,
     active: () => 0,
+    warmth: () => 1,
     random: chances(),
     ...facts,
   });
@@ -81,6 +83,7 @@ test("a ring keeps a hash with its endpoint while others come and go", () => {
     overprovisioning: 140,
     healthy: () => true,
     active: () => 0,
+    warmth: () => 1,
     random: chances(),
   };
   const [before, after] = [buildBalancer([one(...all)], facts), buildBalancer([one(...all.slice(0, 3))], facts)];
@@ -145,6 +148,7 @@ test("what was tried is avoided as long as anything else is there", () => {
         overprovisioning: 140,
         healthy: () => true,
         active: () => 0,
+        warmth: () => 1,
         random: chances(seed),
       });
       const picked = balancer.pick({ avoid })!;
@@ -161,6 +165,8 @@ const rules: OutlierRules = {
   baseEjectionMs: 1000,
   maxEjectionMs: 2500,
   maxEjectionPercent: 50,
+  always: true,
+  readmitWell: true,
 };
 const after = (outcomes: readonly Outcome[], given = rules) =>
   outcomes.reduce((state, outcome) => nextOutlierState(state, outcome, given), innocent);
@@ -188,5 +194,5 @@ test("one may always be left out, more only below the percentage", () => {
   expect(mayEject({ ejected: 0, total: 10 }, { ...rules, maxEjectionPercent: 10 })).toBe(true);
   expect(mayEject({ ejected: 1, total: 10 }, { ...rules, maxEjectionPercent: 10 })).toBe(false);
   expect(mayEject({ ejected: 1, total: 4 }, rules)).toBe(true);
-  expect(mayEject({ ejected: 0, total: 4 }, { ...rules, maxEjectionPercent: 0 })).toBe(false);
+  expect(mayEject({ ejected: 0, total: 4 }, { ...rules, maxEjectionPercent: 10, always: false })).toBe(false);
 });

@@ -1,4 +1,4 @@
-import type { Balancing } from "../config/cluster.ts";
+import type { Balancing } from "../config/balancing.ts";
 import type { Endpoint } from "./upstream.ts";
 
 /** Endpoints of one place at one priority. */
@@ -23,6 +23,8 @@ export interface BalancerFacts {
   readonly healthy: (endpoint: Endpoint) => boolean;
   /** Requests or connections that run on it. */
   readonly active: (endpoint: Endpoint) => number;
+  /** How far an endpoint has warmed up: its share of its weight, above 0 and at most 1. */
+  readonly warmth: (endpoint: Endpoint) => number;
   readonly random: () => number;
 }
 
@@ -32,6 +34,8 @@ export interface Balancer {
   pick(options: {
     readonly hash?: number | undefined;
     readonly avoid?: ReadonlySet<string> | undefined;
+    /** Levels that are passed over as long as another has something. */
+    readonly avoidLevels?: ReadonlySet<number> | undefined;
   }): Endpoint | undefined;
 }
 
@@ -69,9 +73,14 @@ export function buildBalancer(levels: readonly Level[], facts: BalancerFacts): B
     const panic = total < 1 && fractions[index]! * 100 < facts.panicThreshold;
     return levelPicker(groups, { ...facts, healthy: panic ? () => true : facts.healthy });
   });
+  const sharesWithout = (avoided: ReadonlySet<number> | undefined) => {
+    if (!avoided || avoided.size === 0) return shares;
+    const left = fractions.map((fraction, level) => (avoided.has(level) ? 0 : fraction));
+    return left.some((fraction) => fraction > 0) ? levelShares(left, facts.overprovisioning) : shares;
+  };
   return {
     pick(options) {
-      const index = choosePosition(shares, facts.random);
+      const index = choosePosition(sharesWithout(options.avoidLevels), facts.random);
       const first = index === undefined ? undefined : pickers[index]!(options);
       if (first && !options.avoid?.has(first.key)) return first;
       // Everything of this level was tried or is away: any other level that has something is better than nothing.
@@ -150,21 +159,46 @@ function pickerOf(endpoints: readonly Endpoint[], facts: BalancerFacts): Chooser
     case "random":
       return atRandom;
     case "round-robin":
-      return even ? inTurn(Math.floor(random() * endpoints.length)) : inWeightedTurn(endpoints);
+      return warming(
+        balancing,
+        facts,
+        even ? inTurn(Math.floor(random() * endpoints.length)) : inWeightedTurn(endpoints),
+      );
     case "least-request":
-      return (list, hash) => {
+      return warming(balancing, facts, (list, hash) => {
         let best = atRandom(list, hash);
         for (let i = 1; i < balancing.choices; i++) {
           const other = atRandom(list, hash);
           if (facts.active(other) < facts.active(best)) best = other;
         }
         return best;
-      };
+      });
     case "ring-hash": {
       const ring = buildRing(endpoints, balancing);
       return (list, hash) => (hash === undefined ? atRandom(list, hash) : ringLookup(ring, hash));
     }
   }
+}
+
+/** How often a choice that is still cold is put off for another. */
+const mostPutOff = 16;
+
+/** Gives an endpoint that warms up its turn only as often as it is warm. */
+function warming(
+  { slowStart }: { readonly slowStart?: unknown },
+  { warmth, random }: Pick<BalancerFacts, "warmth" | "random">,
+  choose: Chooser,
+): Chooser {
+  if (slowStart === undefined) return choose;
+  return (list, hash) => {
+    let chosen = choose(list, hash);
+    for (let i = 0; i < mostPutOff; i++) {
+      const warm = warmth(chosen);
+      if (warm >= 1 || random() < warm) break;
+      chosen = choose(list, hash);
+    }
+    return chosen;
+  };
 }
 
 /** Starts at a chance place, so that many proxies that begin together do not all begin with the same endpoint. */

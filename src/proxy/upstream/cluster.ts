@@ -1,12 +1,14 @@
 import { setMaxListeners } from "node:events";
 import { type Clock, Failure, type Logger } from "../../base/index.ts";
 import { formatSocketAddress, type Ip, type SocketAddress } from "../../values/index.ts";
+import type { SlowStart } from "../config/balancing.ts";
 import type { ClusterConfig } from "../config/cluster.ts";
 import type { LoadAssignment } from "../config/endpoints.ts";
 import type { UpstreamTransport } from "../config/transport.ts";
 import type { TlsContexts } from "../tls/contexts.ts";
 import { type Balancer, buildBalancer, type Level } from "./balancer.ts";
 import { connectTo } from "./connect.ts";
+import { HealthWatch } from "./health.ts";
 import { eject, innocent, isOutlier, mayEject, nextOutlierState, type OutlierState, readmit } from "./outlier.ts";
 import type { Resolution } from "./resolve.ts";
 import type { ConnectOptions, Endpoint, Outcome, PickContext, Picked, Upstream, UpstreamSocket } from "./upstream.ts";
@@ -25,6 +27,8 @@ interface Running {
   active: number;
   outlier: OutlierState;
   readonly counts: { success: number; error: number; connectFailure: number };
+  /** Since when it takes part, monotonic. */
+  sinceMs: number;
 }
 
 /** One endpoint as the admin shows it. */
@@ -32,7 +36,7 @@ export interface EndpointView {
   readonly address: string;
   readonly priority: number;
   readonly weight: number;
-  readonly health: "healthy" | "told unhealthy" | "left out";
+  readonly health: "healthy" | "told unhealthy" | "left out" | "not well";
   readonly active: number;
   readonly success: number;
   readonly error: number;
@@ -56,12 +60,28 @@ export class RunningCluster implements Upstream {
   readonly #gone = new AbortController();
   readonly #removed = new Set<(keys: ReadonlySet<string>) => void>();
   readonly #ownDestinations = new Map<string, Endpoint>();
+  readonly #health: HealthWatch | undefined;
+  readonly #slowStart: SlowStart | undefined;
 
   constructor(config: ClusterConfig, deps: ClusterDeps) {
     this.config = config;
     this.#deps = deps;
     // Every connection pool listens to it.
     setMaxListeners(0, this.#gone.signal);
+    const { balancing, health } = config;
+    this.#slowStart = "slowStart" in balancing ? balancing.slowStart : undefined;
+    this.#health =
+      health &&
+      new HealthWatch(health, {
+        ...deps,
+        cluster: config.name,
+        connect: (endpoint, signal) => {
+          const { ip } = endpoint.address;
+          const asked = health.port === undefined ? endpoint : { ...endpoint, address: { ip, port: health.port } };
+          return this.#open(asked, { signal });
+        },
+        tell: (endpoint) => this.#healthChanged(endpoint),
+      });
   }
 
   get name(): string {
@@ -78,6 +98,13 @@ export class RunningCluster implements Upstream {
   }
   get idleTimeoutMs() {
     return this.config.idleTimeoutMs;
+  }
+  get maxDurationMs() {
+    return this.config.maxDurationMs;
+  }
+  get announces(): boolean {
+    const { transport, transportMatches } = this.config;
+    return transport.proxyHeader !== undefined || transportMatches.some((one) => one.transport.proxyHeader);
   }
   get limits() {
     return this.config.limits;
@@ -119,6 +146,8 @@ export class RunningCluster implements Upstream {
           const endpoint = old && sameEndpoint(old, made) ? old : made;
           if (old && old !== endpoint) this.#inherit(old, endpoint);
           told.set(key, { endpoint, healthy: each.healthy });
+          // From now on it takes part.
+          if (this.#slowStart) this.#runningOf(endpoint);
           endpoints.push(endpoint);
         }
       }
@@ -135,6 +164,7 @@ export class RunningCluster implements Upstream {
           ? `the cluster has no endpoints${this.#leavesBy()}`
           : "no endpoint is healthy";
     this.#balancer = undefined;
+    this.#health?.watch([...told.values()].map(({ endpoint }) => endpoint));
     for (const endpoint of this.#ejected)
       if (told.get(endpoint.key)?.endpoint !== endpoint) this.#ejected.delete(endpoint);
     const left = new Set([...before.keys()].filter((key) => !told.has(key)));
@@ -149,17 +179,10 @@ export class RunningCluster implements Upstream {
 
   pick(context: PickContext): Picked {
     if (this.config.discovery.kind === "original-destination") return this.#pickOwn(context.destination);
-    this.#balancer ??= buildBalancer(this.#levels, {
-      balancing: this.config.balancing,
-      weighLocalities: this.config.weighLocalities,
-      panicThreshold: this.config.panicThreshold,
-      overprovisioning: this.#overprovisioning,
-      healthy: (endpoint) => (this.#told.get(endpoint.key)?.healthy ?? false) && !this.#ejected.has(endpoint),
-      active: (endpoint) => this.#running.get(endpoint)?.active ?? 0,
-      random: this.#deps.random,
-    });
-    const endpoint = this.#balancer.pick({ hash: context.hash, avoid: context.tried });
-    return endpoint ? { kind: "endpoint", endpoint } : { kind: "none", flag: "UH", reason: this.#why };
+    this.#balancer ??= this.#makeBalancer();
+    const { hash, tried, triedPriorities } = context;
+    const endpoint = this.#balancer.pick({ hash, avoid: tried, avoidLevels: triedPriorities });
+    return endpoint ? { kind: "endpoint", endpoint } : { kind: "none", flag: "UH", reason: this.#reason() };
   }
 
   async connect(endpoint: Endpoint, options: ConnectOptions = {}): Promise<UpstreamSocket> {
@@ -170,14 +193,7 @@ export class RunningCluster implements Upstream {
       });
     this.#connections++;
     try {
-      const connected = await connectTo({
-        endpoint,
-        config: this.config,
-        transport: this.#transportFor(endpoint),
-        contexts: this.#deps.contexts,
-        clock: this.#deps.clock,
-        how: options,
-      });
+      const connected = await this.#open(endpoint, options);
       if (connected.socket.closed) this.#connections--;
       else connected.socket.once("close", () => this.#connections--);
       return connected;
@@ -209,6 +225,7 @@ export class RunningCluster implements Upstream {
 
   /** The cluster was removed, or replaced by one that says something else. */
   end(): void {
+    this.#health?.stop();
     this.#gone.abort(new Failure("upstream/gone", `cluster "${this.name}" was removed or changed`));
     this.#removed.clear();
   }
@@ -224,7 +241,13 @@ export class RunningCluster implements Upstream {
         address: endpoint.key,
         priority: endpoint.priority,
         weight: endpoint.weight,
-        health: this.#ejected.has(endpoint) ? "left out" : healthy ? "healthy" : "told unhealthy",
+        health: this.#ejected.has(endpoint)
+          ? "left out"
+          : !healthy
+            ? "told unhealthy"
+            : this.#health?.stateOf(endpoint) === "failing"
+              ? "not well"
+              : "healthy",
         active: running?.active ?? 0,
         ...(running?.counts ?? { success: 0, error: 0, connectFailure: 0 }),
       };
@@ -257,6 +280,65 @@ export class RunningCluster implements Upstream {
     return { kind: "endpoint", endpoint };
   }
 
+  #makeBalancer(): Balancer {
+    const health = this.#health;
+    const all = [...this.#told.values()].map(({ endpoint }) => endpoint);
+    // As long as nobody has answered well, who was not asked yet is better than nobody.
+    const trusting = !all.some((endpoint) => health?.stateOf(endpoint) === "passing");
+    const well = (endpoint: Endpoint) => {
+      const state = health?.stateOf(endpoint) ?? "passing";
+      return state === "passing" || (trusting && state === "unknown");
+    };
+    return buildBalancer(this.#levels, {
+      balancing: this.config.balancing,
+      weighLocalities: this.config.weighLocalities,
+      panicThreshold: this.config.panicThreshold,
+      overprovisioning: this.#overprovisioning,
+      healthy: (endpoint) =>
+        (this.#told.get(endpoint.key)?.healthy ?? false) && !this.#ejected.has(endpoint) && well(endpoint),
+      active: (endpoint) => this.#running.get(endpoint)?.active ?? 0,
+      warmth: (endpoint) => this.#warmthOf(endpoint),
+      random: this.#deps.random,
+    });
+  }
+
+  /** Why there is nobody to take a call. */
+  #reason(): string {
+    const health = this.#health;
+    if (!health) return this.#why;
+    const unwell = [...this.#told.values()].filter(({ endpoint }) => health.stateOf(endpoint) === "failing");
+    if (unwell.length === 0) return this.#why;
+    const first = unwell.slice(0, 3).map(({ endpoint }) => `"${endpoint.key}": ${health.reasonOf(endpoint)}`);
+    return `${this.#why}: asked, ${first.join("; ")}`;
+  }
+
+  #warmthOf(endpoint: Endpoint): number {
+    const rules = this.#slowStart;
+    if (!rules) return 1;
+    const forMs = this.#deps.clock.monotonic() - this.#runningOf(endpoint).sinceMs;
+    if (forMs >= rules.windowMs) return 1;
+    return Math.max(rules.leastPercent / 100, (forMs / rules.windowMs) ** (1 / rules.aggression), 0.001);
+  }
+
+  #healthChanged(endpoint: Endpoint): void {
+    this.#balancer = undefined;
+    if (this.#health?.stateOf(endpoint) !== "passing") return;
+    const running = this.#runningOf(endpoint);
+    running.sinceMs = this.#deps.clock.monotonic();
+    if (this.config.outlier?.readmitWell && this.#ejected.has(endpoint)) this.#readmit(endpoint.key, running);
+  }
+
+  #open(endpoint: Endpoint, how: ConnectOptions): Promise<UpstreamSocket> {
+    return connectTo({
+      endpoint,
+      config: this.config,
+      transport: this.#transportFor(endpoint),
+      contexts: this.#deps.contexts,
+      clock: this.#deps.clock,
+      how,
+    });
+  }
+
   #transportFor(endpoint: Endpoint): UpstreamTransport {
     const given = endpoint.metadata["envoy.transport_socket_match"] as Readonly<Record<string, unknown>> | undefined;
     for (const { match, transport } of this.config.transportMatches)
@@ -267,7 +349,8 @@ export class RunningCluster implements Upstream {
   #runningOf(endpoint: Endpoint): Running {
     let running = this.#running.get(endpoint);
     if (!running) {
-      running = { active: 0, outlier: innocent, counts: { success: 0, error: 0, connectFailure: 0 } };
+      const counts = { success: 0, error: 0, connectFailure: 0 };
+      running = { active: 0, outlier: innocent, counts, sinceMs: this.#deps.clock.monotonic() };
       this.#running.set(endpoint, running);
     }
     return running;

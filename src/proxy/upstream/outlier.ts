@@ -53,10 +53,11 @@ export function isOutlier(state: OutlierState, rules: OutlierRules): boolean {
   );
 }
 
-/** Whether one more of `total` may be left out: never above the percentage, but one always may, unless it is the only one. */
+/** Whether one more of `total` may be left out: never above the percentage, but for one where the rules say so. */
 export function mayEject(counts: { readonly ejected: number; readonly total: number }, rules: OutlierRules): boolean {
-  if (rules.maxEjectionPercent === 0) return false;
-  return counts.ejected === 0 || ((counts.ejected + 1) / counts.total) * 100 <= rules.maxEjectionPercent;
+  return (
+    (rules.always && counts.ejected === 0) || ((counts.ejected + 1) / counts.total) * 100 <= rules.maxEjectionPercent
+  );
 }
 
 /** Left out from now on, for the base time multiplied by how often it happened. */

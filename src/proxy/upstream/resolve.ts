@@ -1,6 +1,6 @@
 import { type Clock, explain, type Logger, type Timer } from "../../base/index.ts";
 import { type Ip, ipFamily, parseIp } from "../../values/index.ts";
-import type { Discovery } from "../config/cluster.ts";
+import type { Discovery } from "../config/discovery.ts";
 
 /** Asks the name service. `ttlMs` is how long the answer holds, where it says so. Throws when there is none. */
 export type ResolveName = (
@@ -15,23 +15,28 @@ export type Resolution =
 
 type DnsDiscovery = Extract<Discovery, { kind: "dns" }>;
 
+interface NameWatchDeps {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly resolve: ResolveName;
+}
+
 /** No answer is asked for more often than this, whatever its time to live. */
 const leastMs = 1000;
 
 /** Keeps the names of a cluster resolved: asks again after the refresh rate or the answer's own time, and tells of news. */
 export class NameWatch {
   readonly #discovery: DnsDiscovery;
-  readonly #deps: { readonly clock: Clock; readonly log: Logger; readonly resolve: ResolveName };
+  readonly #deps: NameWatchDeps;
+  /** Failures in a row, by name. */
+  readonly #failures = new Map<string, number>();
   readonly #tell: (resolved: ReadonlyMap<string, Resolution>) => void;
   readonly #known = new Map<string, Resolution>();
   readonly #timers = new Map<string, Timer>();
   #stopped = false;
 
-  constructor(
-    discovery: DnsDiscovery,
-    deps: { readonly clock: Clock; readonly log: Logger; readonly resolve: ResolveName },
-    tell: (resolved: ReadonlyMap<string, Resolution>) => void,
-  ) {
+  constructor(discovery: DnsDiscovery, deps: NameWatchDeps, tell: (resolved: ReadonlyMap<string, Resolution>) => void) {
     this.#discovery = discovery;
     this.#deps = deps;
     this.#tell = tell;
@@ -57,25 +62,31 @@ export class NameWatch {
 
   /** Never rejects: a failure is kept as what is known of the name. */
   async #ask(host: string): Promise<void> {
-    const { clock, log } = this.#deps;
-    let againMs = this.#discovery.refreshMs;
+    const { clock, log, random } = this.#deps;
+    const { refreshMs, failureRefresh, jitterMs, respectTtl, mode } = this.#discovery;
+    let againMs = refreshMs;
     const before = this.#known.get(host);
     let now: Resolution;
     try {
       const { addresses, ttlMs } = await this.#lookup(host);
+      this.#failures.delete(host);
       now = {
         kind: "resolved",
-        addresses: this.#discovery.mode === "logical" ? addresses.slice(0, 1) : [...addresses].sort(),
+        addresses: mode === "logical" ? addresses.slice(0, 1) : [...addresses].sort(),
       };
-      if (this.#discovery.respectTtl && ttlMs !== undefined) againMs = Math.max(leastMs, ttlMs);
+      if (respectTtl && ttlMs !== undefined) againMs = Math.max(leastMs, ttlMs);
     } catch (caught) {
+      const failures = this.#failures.get(host) ?? 0;
+      this.#failures.set(host, failures + 1);
+      if (failureRefresh)
+        againMs = Math.min(failureRefresh.maxMs, failureRefresh.firstMs * 2 ** Math.min(failures, 20));
       now = { kind: "failed", reason: explain(caught), addresses: before?.addresses ?? [] };
       if (before?.kind !== "failed") log.warn({ host, reason: now.reason, kept: now.addresses }, "name not resolved");
     }
     if (this.#stopped) return;
     this.#timers.set(
       host,
-      clock.after(againMs, () => void this.#ask(host), { background: true }),
+      clock.after(againMs + jitterMs * random(), () => void this.#ask(host), { background: true }),
     );
     if (before?.kind === now.kind && before.addresses.join() === now.addresses.join()) return;
     this.#known.set(host, now);

@@ -19,6 +19,8 @@ export interface Endpoint {
 export interface PickContext {
   /** Endpoints (keys) that this request has tried and should avoid if another is there. */
   readonly tried?: ReadonlySet<string> | undefined;
+  /** Priorities that are passed over as long as another has something. */
+  readonly triedPriorities?: ReadonlySet<number> | undefined;
   /** For consistent hashing; undefined balances at random. */
   readonly hash?: number | undefined;
   /** For ORIGINAL_DST clusters: where the caller meant to go. */
@@ -42,7 +44,13 @@ export interface ConnectOptions {
   /** Protocols to offer in place of the cluster's own list. */
   readonly alpn?: readonly string[];
   /** Whom the connection carries, for clusters that announce it by the PROXY protocol. */
-  readonly carries?: { readonly source: SocketAddress; readonly destination: SocketAddress };
+  readonly carries?: Carried;
+}
+
+/** Whose bytes a connection carries, and where they were meant to go. */
+export interface Carried {
+  readonly source: SocketAddress;
+  readonly destination: SocketAddress;
 }
 
 /** How a request or connection ended, for outlier detection and least request. */
@@ -58,11 +66,16 @@ export interface Upstream {
   /** Requests on one connection before it is closed; undefined for no limit. */
   readonly maxRequestsPerConnection: number | undefined;
   readonly idleTimeoutMs: number;
+  /** Age at which a connection takes nothing new; undefined for no limit. */
+  readonly maxDurationMs: number | undefined;
+  /** Each connection says first whom it carries, so it carries nobody else. */
+  readonly announces: boolean;
   readonly limits: {
     readonly maxConnections: number;
     readonly maxPendingRequests: number;
     readonly maxRequests: number;
     readonly maxRetries: number;
+    readonly retryBudget: { readonly percent: number; readonly least: number } | undefined;
   };
   pick(context: PickContext): Picked;
   /** Throws a `Failure` (`upstream/connect-timeout`, `upstream/connect-refused`, `upstream/tls`, …) within the connect timeout. */

@@ -16,6 +16,7 @@ import {
   text,
   textMap,
 } from "../schema.ts";
+import { wordAnnotation } from "./annotation.ts";
 
 /** `namespace/host`: `.` is the Gateway's own namespace, `*` (also when none is written) any. */
 export interface GatewayHost {
@@ -199,6 +200,12 @@ const spec = rule(fields, ["servers", "selector"], ({ servers, selector }, repor
       "should name the gateway's workloads: without, the Gateway applies to every one of them",
     );
 });
+
+/**
+ * Whether a balancer in front of the gateway says by the PROXY protocol who called: always, or sometimes. It holds for the
+ * ports of the Gateway; whoever can reach such a port can say so of itself, so it is for ports behind a balancer alone.
+ */
+export const proxyProtocol = wordAnnotation("networking.isthmus.dev/proxy-protocol", ["require", "accept"]);
 
 export const gateway = z.object({ spec, status: z.unknown().optional() });
 

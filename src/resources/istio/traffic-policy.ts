@@ -110,7 +110,7 @@ const connectionPoolFields = z.strictObject({
         .strictObject({ probes: count.optional(), time: duration.optional(), interval: duration.optional() })
         .optional(),
       maxConnectionDuration: duration.optional(),
-      idleTimeout: duration.optional(),
+      idleTimeout: durationOrZero.optional(),
     })
     .optional(),
   http: z
@@ -119,7 +119,7 @@ const connectionPoolFields = z.strictObject({
       http2MaxRequests: count.optional(),
       maxRequestsPerConnection: count.optional(),
       maxRetries: count.optional(),
-      idleTimeout: duration.optional(),
+      idleTimeout: durationOrZero.optional(),
       h2UpgradePolicy: z.enum(["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"]).default("DEFAULT"),
       useClientProtocol: flag.default(false),
       maxConcurrentStreams: count.optional(),

@@ -7,16 +7,19 @@ import { ClusterLoadAssignmentSchema } from "../../proto/gen/envoy/config/endpoi
 import { ListenerSchema } from "../../proto/gen/envoy/config/listener/v3/listener_pb.js";
 import { RouteConfigurationSchema } from "../../proto/gen/envoy/config/route/v3/route_pb.js";
 import { FileAccessLogSchema } from "../../proto/gen/envoy/extensions/access_loggers/file/v3/file_pb.js";
+import { DnsClusterSchema } from "../../proto/gen/envoy/extensions/clusters/dns/v3/dns_cluster_pb.js";
 import { CorsPolicySchema, CorsSchema } from "../../proto/gen/envoy/extensions/filters/http/cors/v3/cors_pb.js";
 import { HTTPFaultSchema } from "../../proto/gen/envoy/extensions/filters/http/fault/v3/fault_pb.js";
 import { RouterSchema } from "../../proto/gen/envoy/extensions/filters/http/router/v3/router_pb.js";
 import { HttpInspectorSchema } from "../../proto/gen/envoy/extensions/filters/listener/http_inspector/v3/http_inspector_pb.js";
 import { OriginalDstSchema } from "../../proto/gen/envoy/extensions/filters/listener/original_dst/v3/original_dst_pb.js";
+import { ProxyProtocolSchema } from "../../proto/gen/envoy/extensions/filters/listener/proxy_protocol/v3/proxy_protocol_pb.js";
 import { TlsInspectorSchema } from "../../proto/gen/envoy/extensions/filters/listener/tls_inspector/v3/tls_inspector_pb.js";
 import { HttpConnectionManagerSchema } from "../../proto/gen/envoy/extensions/filters/network/http_connection_manager/v3/http_connection_manager_pb.js";
 import { TcpProxySchema } from "../../proto/gen/envoy/extensions/filters/network/tcp_proxy/v3/tcp_proxy_pb.js";
 import { PreviousHostsPredicateSchema } from "../../proto/gen/envoy/extensions/retry/host/previous_hosts/v3/previous_hosts_pb.js";
 import { PreviousPrioritiesConfigSchema } from "../../proto/gen/envoy/extensions/retry/priority/previous_priorities/v3/previous_priorities_config_pb.js";
+import { ProxyProtocolUpstreamTransportSchema } from "../../proto/gen/envoy/extensions/transport_sockets/proxy_protocol/v3/upstream_proxy_protocol_pb.js";
 import { RawBufferSchema } from "../../proto/gen/envoy/extensions/transport_sockets/raw_buffer/v3/raw_buffer_pb.js";
 import {
   DownstreamTlsContextSchema,
@@ -31,6 +34,7 @@ import { type ProxyNode, readNode } from "../node.ts";
 const registry = createRegistry(
   CorsPolicySchema,
   CorsSchema,
+  DnsClusterSchema,
   DownstreamTlsContextSchema,
   FileAccessLogSchema,
   HTTPFaultSchema,
@@ -40,6 +44,8 @@ const registry = createRegistry(
   OriginalDstSchema,
   PreviousHostsPredicateSchema,
   PreviousPrioritiesConfigSchema,
+  ProxyProtocolSchema,
+  ProxyProtocolUpstreamTransportSchema,
   RawBufferSchema,
   RouteConfigurationSchema,
   RouterSchema,

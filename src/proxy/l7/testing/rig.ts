@@ -70,7 +70,15 @@ export class TestUpstream implements Upstream {
   httpProtocol: Upstream["httpProtocol"] = "http1";
   maxRequestsPerConnection: number | undefined;
   idleTimeoutMs = 60_000;
-  limits = { maxConnections: 1024, maxPendingRequests: 1024, maxRequests: 1024, maxRetries: 3 };
+  maxDurationMs: number | undefined;
+  announces = false;
+  limits = {
+    maxConnections: 1024,
+    maxPendingRequests: 1024,
+    maxRequests: 1024,
+    maxRetries: 3,
+    retryBudget: undefined as Upstream["limits"]["retryBudget"],
+  };
   endpoints: Endpoint[];
   connects = 0;
   readonly outcomes: string[] = [];
