@@ -1,4 +1,4 @@
-import { fromBinary, fromJson, type JsonObject, type JsonValue, toJson } from "@bufbuild/protobuf";
+import { fromBinary, fromJson, type JsonObject, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { registry } from "./registry.ts";
 
@@ -19,4 +19,11 @@ export function openAny(json: JsonObject): JsonValue {
     },
   ) as JsonObject;
   return rest;
+}
+
+/** The inverse of `resourceJson`. Throws when the JSON is no message of that type, or has a field that is unknown here. */
+export function resourceBytes(typeUrl: string, json: JsonValue): Uint8Array {
+  const schema = registry.getMessage(typeUrl.slice(typeUrl.lastIndexOf("/") + 1));
+  if (!schema) throw new Error(`BUG: "${typeUrl}" is not in the registry`);
+  return toBinary(schema, fromJson(schema, json, { registry }));
 }

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Clock, Failure, type Logger, type Metrics, type Scope, startAdmin } from "../../../base/index.ts";
 import { startDnsServer } from "../../../dns/index.ts";
+import { typeUrls } from "../../../proto/index.ts";
 import { parseHostname } from "../../../values/index.ts";
 import type { AgentConfig } from "../agent.ts";
 import { startFileSecrets } from "../file-secrets.ts";
@@ -12,6 +13,8 @@ import { Names } from "../names.ts";
 import { nodeMessage } from "../node.ts";
 import { envoyAdminRoutes } from "./admin.ts";
 import { type EnvoyAdmin, envoyBootstrap } from "./bootstrap.ts";
+import { startKeeping } from "./keep.ts";
+import { startKeptSource } from "./kept-source.ts";
 import { type NamesClient, startNamesClient } from "./names-client.ts";
 import { startOutputPipe } from "./output-pipe.ts";
 import { type EnvoyProcess, startEnvoyProcess } from "./process.ts";
@@ -94,6 +97,14 @@ export async function startEnvoyAgent(
   const routes = envoyAdminRoutes({ ready, admin, identity, metrics, node });
   for (const address of config.admin) await startAdmin({ address, routes }, scope);
 
+  const resumed = kept?.configuration;
+  const keptSource = scope.child();
+  const keptSocket = resumed && join(folder, "kept.sock");
+  if (resumed && keptSocket !== undefined) {
+    const ageSeconds = Math.round((clock.now() - resumed.savedMs) / 1000);
+    log.info({ resources: resumed.resources.length, ageSeconds }, "Envoy may begin with the kept configuration");
+    await startKeptSource({ path: keptSocket, kept: resumed }, deps, keptSource);
+  }
   const bootstrapFile = join(folder, "bootstrap.json");
   const bootstrap = envoyBootstrap({
     node: nodeMessage(node),
@@ -101,19 +112,31 @@ export async function startEnvoyAgent(
     serverName: config.identity.serverName,
     secrets,
     admin,
+    ...(keptSocket === undefined ? {} : { kept: keptSocket }),
   });
   writeFileSync(bootstrapFile, JSON.stringify(bootstrap, null, 2), { mode: 0o600 });
   const output = await startOutputPipe({ path: join(folder, "stdout"), onLine: deps.writeLine, clock }, scope);
   certificates
     .ready(scope.signal)
     .then(async () => {
-      if (dns) {
+      // Where there is no resolver, what it is told says at least when the control plane answers again.
+      if (dns || resumed) {
         const target = config.identity.discovery;
-        const asked = { target, security: identity.security, node: () => nodeMessage(node), names };
+        const toldBefore = resumed?.resources.filter(({ type }) => type === typeUrls.names);
+        const asked = { target, security: identity.security, node: () => nodeMessage(node), names, kept: toldBefore };
         client = startNamesClient(asked, deps, scope);
+        scope.defer(
+          client.connected.subscribe((connected) => {
+            if (connected) void keptSource.close();
+          }),
+        );
       }
       const { binary, concurrency, logLevel } = settings;
       envoy = await startEnvoyProcess({ binary, bootstrapFile, admin, output, concurrency, logLevel }, deps, scope);
+      if (kept) {
+        const named = () => names.dump().map((received) => ({ type: typeUrls.names, ...received }));
+        startKeeping({ admin, names: named, keep: (read) => kept.keepConfiguration(read) }, deps, scope);
+      }
     })
     .catch((caught: unknown) => {
       if (scope.closed) log.debug({}, "stopped before the first certificate");

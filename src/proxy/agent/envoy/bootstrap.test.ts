@@ -48,6 +48,16 @@ test("every field of it is one of Envoy's, as the protocol files know them", () 
   expect(() => fromJson(BootstrapSchema, { ...rest, adminn: {} })).toThrow();
 });
 
+test("with something kept there is a second source, which is asked only while the first does not answer", () => {
+  const bootstrap = envoyBootstrap({ ...options, kept: "/run/kept.sock" });
+  const text = JSON.stringify(bootstrap["dynamicResources"]);
+  expect(text.match(/"clusterName":"[^"]*"/g)).toEqual(['"clusterName":"xds-grpc"', '"clusterName":"kept-grpc"']);
+  expect(JSON.stringify(bootstrap["layeredRuntime"])).toContain("xds_failover_support");
+  expect(JSON.stringify(clusterOf(bootstrap, "kept-grpc"))).toContain('"path":"/run/kept.sock"');
+  const usual = JSON.stringify(envoyBootstrap(options));
+  expect(usual).not.toMatch(/kept|failover/);
+});
+
 test("a control plane by name is resolved, one by address is not", () => {
   const types = ["control.example:15012", "10.0.0.9:15012", "[fd00::9]:15012"].map((discovery) => {
     const cluster = clusterOf(envoyBootstrap({ ...options, discovery }), "xds-grpc")!;

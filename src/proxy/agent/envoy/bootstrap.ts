@@ -1,6 +1,7 @@
 import { type JsonObject, toJson } from "@bufbuild/protobuf";
 import { type Node, NodeSchema } from "../../../proto/gen/envoy/config/core/v3/base_pb.js";
 import { parseIp, parseSocketAddress } from "../../../values/index.ts";
+import { statTags } from "./stat-tags.ts";
 
 /** Where Envoy's own admin interface is: on loopback, or a Unix socket. */
 export type EnvoyAdmin = { readonly host: string; readonly port: number } | { readonly path: string };
@@ -14,6 +15,8 @@ export interface BootstrapOptions {
   /** The agent's Unix socket, which hands out the certificate and the roots. */
   readonly secrets: string;
   readonly admin: EnvoyAdmin;
+  /** The agent's Unix socket that tells what was kept, for as long as the control plane does not answer. */
+  readonly kept?: string;
 }
 
 /** Connections from callers, all listeners together; more are turned away before they cost memory. */
@@ -28,12 +31,13 @@ const patient = { initialFetchTimeout: "0s" } as const;
  * and how to know it, where its keys come from. Everything else comes over the one aggregated stream.
  */
 export function envoyBootstrap(options: BootstrapOptions): JsonObject {
-  const { node, discovery, serverName, secrets, admin } = options;
+  const { node, discovery, serverName, secrets, admin, kept } = options;
   const { id, cluster, metadata } = toJson(NodeSchema, node) as JsonObject;
   const fromAds = { ads: {}, ...patient, ...version };
   return {
     node: { id: id!, cluster: cluster!, metadata: metadata ?? {} },
     admin: { address: adminAddress(admin), ignoreGlobalConnLimit: true },
+    statsConfig: statTags,
     dynamicResources: {
       ldsConfig: fromAds,
       cdsConfig: fromAds,
@@ -41,10 +45,19 @@ export function envoyBootstrap(options: BootstrapOptions): JsonObject {
         apiType: "DELTA_GRPC",
         transportApiVersion: "V3",
         setNodeOnFirstMessageOnly: true,
-        grpcServices: [{ envoyGrpc: { clusterName: "xds-grpc" } }],
+        grpcServices: ["xds-grpc", ...(kept === undefined ? [] : ["kept-grpc"])].map((clusterName) => ({
+          envoyGrpc: { clusterName },
+        })),
       },
     },
-    staticResources: { clusters: [controlPlane({ discovery, serverName }), agent(secrets)] },
+    ...(kept === undefined ? {} : { layeredRuntime: { layers: [{ name: "kept", staticLayer: secondSource }] } }),
+    staticResources: {
+      clusters: [
+        controlPlane({ discovery, serverName, connectTimeout: kept === undefined ? "5s" : "2s" }),
+        agent("sds-grpc", secrets),
+        ...(kept === undefined ? [] : [agent("kept-grpc", kept)]),
+      ],
+    },
     overloadManager: {
       resourceMonitors: [
         {
@@ -59,14 +72,27 @@ export function envoyBootstrap(options: BootstrapOptions): JsonObject {
   };
 }
 
-function controlPlane(options: { readonly discovery: string; readonly serverName: string }): JsonObject {
-  const { discovery, serverName } = options;
+/**
+ * Envoy asks a second source when the first does not answer twice, and goes back to the first when the second hangs up,
+ * only where it is told that it may.
+ */
+const secondSource: JsonObject = {
+  "envoy.restart_features.xds_failover_support": true,
+  "envoy.reloadable_features.xds_failover_to_primary_enabled": true,
+};
+
+function controlPlane(options: {
+  readonly discovery: string;
+  readonly serverName: string;
+  readonly connectTimeout: string;
+}): JsonObject {
+  const { discovery, serverName, connectTimeout } = options;
   const at = discovery.lastIndexOf(":");
   const host = parseSocketAddress(discovery)?.ip ?? discovery.slice(0, at);
   return {
     name: "xds-grpc",
     type: parseIp(host) ? "STATIC" : "STRICT_DNS",
-    connectTimeout: "5s",
+    connectTimeout,
     upstreamConnectionOptions: { tcpKeepalive: { keepaliveTime: 30, keepaliveInterval: 10, keepaliveProbes: 3 } },
     ...http2({ connectionKeepalive: { interval: "30s", timeout: "10s" } }),
     loadAssignment: endpointsOf("xds-grpc", { host, port: Number(discovery.slice(at + 1)) }),
@@ -103,13 +129,13 @@ const fromAgent: JsonObject = {
   ...version,
 };
 
-function agent(path: string): JsonObject {
+function agent(name: string, path: string): JsonObject {
   return {
-    name: "sds-grpc",
+    name,
     type: "STATIC",
     connectTimeout: "5s",
     ...http2({}),
-    loadAssignment: endpointsOf("sds-grpc", { path }),
+    loadAssignment: endpointsOf(name, { path }),
   };
 }
 
