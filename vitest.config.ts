@@ -5,7 +5,13 @@ export default defineConfig({
     include: ["src/**/*.test.ts", "checks/**/*.test.ts"],
     // Whole-program tests share two cores and the machine's network namespaces; they have a run of their own;
     // so have the attacks, which measure the memory of what they attack.
-    exclude: ["checks/e2e/**", "checks/hostile/**", "checks/scenarios/run/**", "node_modules/**"],
+    exclude: [
+      "checks/e2e/**",
+      "checks/hostile/**",
+      "checks/scenarios/run/**",
+      "checks/soak/soak.test.ts",
+      "node_modules/**",
+    ],
     maxWorkers: 2,
     reporters: ["default", "./checks/tally.ts"],
     testTimeout: 20_000,
