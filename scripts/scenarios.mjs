@@ -1,4 +1,4 @@
-// Runs the scenario suite: node scripts/scenarios.mjs [--data-plane embedded|envoy|mixed]... [--keep] [part of a name]...
+// Runs the scenario suite: node scripts/scenarios.mjs [--data-plane embedded|envoy|mixed|mixed-reversed]... [--keep] [part of a name]...
 import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -14,7 +14,7 @@ for (let arg = args.shift(); arg !== undefined; arg = args.shift()) {
   else if (arg === "--keep") env.ISTHMUS_SCENARIO_KEEP = "1";
   else parts.push(arg);
 }
-const known = ["embedded", "envoy", "mixed"];
+const known = ["embedded", "envoy", "mixed", "mixed-reversed"];
 const unknown = planes.find((plane) => !known.includes(plane));
 if (unknown !== undefined) {
   console.error(`there is no data plane "${unknown}"; there is ${known.join(", ")}`);

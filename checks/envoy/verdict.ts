@@ -22,9 +22,7 @@ export async function refusalOf(
     execFile("sh", ["-c", shell, path, file, said], { timeout: 30_000 }, (cause) => resolve(cause !== null));
   });
   const words = readFileSync(said, "utf8");
-  const warned = words
-    .split("\n")
-    .filter((line) => /deprecated/i.test(line) && !/dns_refresh_rate|respect_dns_ttl/.test(line));
+  const warned = words.split("\n").filter((line) => /deprecated/i.test(line));
   return failed ? words.slice(-1500) : warned.length > 0 ? warned.join("\n") : undefined;
 }
 

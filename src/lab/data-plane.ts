@@ -3,7 +3,15 @@ import { join } from "node:path";
 import { Failure } from "../base/index.ts";
 import { envoyPlaces, locateEnvoy } from "../proxy/index.ts";
 import type { LabPlan } from "./supervisor.ts";
-import type { LabMode, LabUpOptions } from "./types.ts";
+import type { DataPlane, LabMode, LabUpOptions } from "./types.ts";
+
+/** By a cluster's place among the others, from 0. */
+const hasEnvoy: Readonly<Record<DataPlane, (position: number) => boolean>> = {
+  embedded: () => false,
+  envoy: () => true,
+  mixed: (position) => position % 2 === 1,
+  "mixed-reversed": (position) => position % 2 === 0,
+};
 
 /** The Envoy of a lab that wants one, where its pods can run it, and the clusters that have it. */
 export async function envoyOf(
@@ -22,7 +30,7 @@ export async function envoyOf(
   return {
     // As root, proxies are another user than the one in whose cache it may be.
     binary: place.mode === "netns" ? atHand(path, join(place.folder, "envoy")) : path,
-    clusters: dataPlane === "envoy" ? names : names.filter((_, position) => position % 2 === 1),
+    clusters: names.filter((_, position) => hasEnvoy[dataPlane](position)),
   };
 }
 

@@ -11,9 +11,12 @@ export interface ChosenMode {
   readonly reason: string;
 }
 
-/** Which proxy stands in the pods of a cluster; `mixed` alternates, beginning with the embedded one. */
-export type DataPlane = "embedded" | "envoy" | "mixed";
-export const dataPlanes: readonly DataPlane[] = ["embedded", "envoy", "mixed"];
+/**
+ * Which proxy stands in the pods of a cluster; `mixed` alternates, beginning with the embedded one, `mixed-reversed`
+ * beginning with Envoy.
+ */
+export type DataPlane = "embedded" | "envoy" | "mixed" | "mixed-reversed";
+export const dataPlanes: readonly DataPlane[] = ["embedded", "envoy", "mixed", "mixed-reversed"];
 
 /** News while a lab comes up, in the order in which a person wants to read it. */
 export type LabProgress =

@@ -1,0 +1,3 @@
+import { scenarioTests } from "../suite.ts";
+
+scenarioTests("mixed-reversed");
