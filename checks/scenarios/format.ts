@@ -28,6 +28,9 @@ const tls = z.strictObject({
   /** A name of the certificates in `scenarios/certificates.ts`: who is trusted, and who the caller says it is. */
   trusts: z.string().optional(),
   shows: z.string().optional(),
+  /** The oldest and the newest version that the caller speaks. */
+  minVersion: z.enum(["1.2", "1.3"]).optional(),
+  maxVersion: z.enum(["1.2", "1.3"]).optional(),
 });
 
 const http = z.strictObject({

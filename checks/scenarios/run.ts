@@ -232,10 +232,12 @@ function orderOf(step: Call, key: string): Omit<Order, "id"> {
 
 function withTls(tls: NonNullable<Call["http"]>["tls"]) {
   if (!tls) return {};
-  const { sni, trusts, shows } = tls;
+  const { sni, trusts, shows, minVersion, maxVersion } = tls;
   return {
     tls: {
       sni,
+      ...(minVersion === undefined ? {} : { minVersion: `TLSv${minVersion}` }),
+      ...(maxVersion === undefined ? {} : { maxVersion: `TLSv${maxVersion}` }),
       ...(trusts === undefined ? {} : { ca: certificateValue("CA", trusts) }),
       ...(shows === undefined ? {} : { cert: certificateValue("CERT", shows), key: certificateValue("KEY", shows) }),
     },

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { captureRules, routerRules } from "./capture.ts";
+import { captureRules, outerRules, routerRules } from "./capture.ts";
 
 /** Rules of one chain, in order. */
 function chain(rules: string, name: string): readonly string[] {
@@ -101,3 +101,9 @@ for (const [name, rules] of [
     expect(`${status} ${stderr}`).toBe("0 ");
   });
 }
+
+test("a gateway's outside address leads from the Service's ports to the pod's", () => {
+  expect(outerRules([{ port: 443, to: 8443 }]).split("\n")).toContain(
+    "-A PREROUTING -i wan0 -p tcp --dport 443 -j REDIRECT --to-ports 8443",
+  );
+});

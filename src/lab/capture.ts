@@ -86,6 +86,23 @@ function outputRules(outbound: CaptureOptions["outbound"]): readonly string[] {
   ];
 }
 
+/** A port at a gateway's outside address and the pod's own port that takes it, as a load balancer in front would have it. */
+export interface OuterPort {
+  readonly port: number;
+  readonly to: number;
+}
+
+/** The rules of a gateway's pod, table nat: ports that stand in no Service are reached as they are. */
+export function outerRules(ports: readonly OuterPort[]): string {
+  return [
+    "*nat",
+    ":PREROUTING ACCEPT [0:0]",
+    ...ports.map(({ port, to }) => `-A PREROUTING -i wan0 -p tcp --dport ${port} -j REDIRECT --to-ports ${to}`),
+    "COMMIT",
+    "",
+  ].join("\n");
+}
+
 /** What the router of one cluster lets through and rewrites. Pod and service ranges never show outside. */
 export interface RouterOptions {
   readonly podCidr: string;

@@ -196,6 +196,7 @@ export class Cluster {
         injected: wanted.injected,
         ready: pod.ready,
         terminating: pod.terminating,
+        setOuterPorts: (ports) => network.setOuterPorts(ports),
         reachedAt: (port: number) => this.#maker.reachedAt(pod, port),
       }));
   }

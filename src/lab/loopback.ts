@@ -33,6 +33,7 @@ const pod: PodNetwork = {
       socket.once("error", () => done(false));
     }),
   capture: async () => {},
+  setOuterPorts: async () => {},
   close: async () => {},
 };
 

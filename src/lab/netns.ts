@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure } from "../base/index.ts";
-import { type CaptureOptions, captureRules, proxyUid, routerRules } from "./capture.ts";
+import { type CaptureOptions, captureRules, outerRules, proxyUid, routerRules } from "./capture.ts";
 import { searchDomains } from "./command-lines.ts";
 import {
   addressPlan,
@@ -114,6 +114,10 @@ END`,
       await must(`capture rules of pod ${options.name}`, [...enter, "iptables-restore"], {
         input: captureRules(captureFor(chosen, options)),
       });
+    },
+    setOuterPorts: async (ports) => {
+      if (options.wanIp === undefined) return;
+      await must(`outside ports of pod ${options.name}`, [...enter, "iptables-restore"], { input: outerRules(ports) });
     },
     close: async () => {
       // The kernel removes the pair of interfaces with the namespace; the bridge's side goes with its peer.

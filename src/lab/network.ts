@@ -1,3 +1,4 @@
+import type { OuterPort } from "./capture.ts";
 import type { ChosenMode } from "./types.ts";
 
 /** A command as it is given to the operating system. */
@@ -22,6 +23,8 @@ export interface PodNetwork {
   readonly holder: number | undefined;
   /** The kernel's side of a sidecar: from here on connections are captured. */
   capture(): Promise<void>;
+  /** What the outside address of a gateway leads to, in place of what it led to before. */
+  setOuterPorts(ports: readonly OuterPort[]): Promise<void>;
   close(): Promise<void>;
 }
 

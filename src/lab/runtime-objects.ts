@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Service } from "../resources/index.ts";
 import { ipv4FromNumber, ipv4ToNumber, type Labels, parseIp, selects } from "../values/index.ts";
+import type { OuterPort } from "./capture.ts";
 
 /** A pod as the endpoint controller sees it. */
 export interface RunningPod {
@@ -17,6 +18,7 @@ export interface RunningPod {
   readonly terminating: boolean;
   /** Where callers reach a port of the pod: another number only where pods share one address. */
   readonly reachedAt: (port: number) => number;
+  readonly setOuterPorts: (ports: readonly OuterPort[]) => Promise<void>;
 }
 
 interface ContainerPort {

@@ -21,6 +21,8 @@ export class RuntimeState {
   readonly #addresses = new Addresses();
   readonly #written = new Map<string, string>();
   #forwarded = "";
+  /** Ports at the outside addresses of gateways, by pod. */
+  readonly #opened = new Map<string, string>();
 
   constructor(parts: Pick<ClusterParts, "mode" | "network" | "folder">) {
     this.#parts = parts;
@@ -52,11 +54,29 @@ export class RuntimeState {
   async setForwards(services: readonly Service[], pods: readonly RunningPod[]): Promise<void> {
     if (this.#parts.mode === "explicit") return;
     const serving = pods.filter(({ ready, terminating }) => ready && !terminating);
+    for (const pod of serving.filter(({ wanIp }) => wanIp !== undefined)) await this.#openOutside(services, pod);
     const wanted = this.#forwards(services, serving);
     const text = JSON.stringify(wanted);
     if (text === this.#forwarded) return;
     await this.#parts.network.setForwards(wanted);
     this.#forwarded = text;
+  }
+
+  /** What a load balancer in front of a gateway would do: from the ports of its Services to those of the pod. */
+  async #openOutside(all: readonly Service[], pod: RunningPod): Promise<void> {
+    const ports = all
+      .filter((service) => podsBehind(service, [pod]).length > 0)
+      .flatMap(({ spec }) =>
+        spec.ports.flatMap(({ port, targetPort: target }) => {
+          const to = targetPort(target ?? port, pod);
+          return to === undefined || to === port ? [] : [{ port, to }];
+        }),
+      );
+    const text = JSON.stringify(ports);
+    const key = `${pod.namespace}/${pod.name}`;
+    if (this.#opened.get(key) === text) return;
+    await pod.setOuterPorts(ports);
+    this.#opened.set(key, text);
   }
 
   #forwards(all: readonly Service[], pods: readonly RunningPod[]): Forwards {

@@ -71,6 +71,7 @@ const pod: RunningPod = {
   ready: true,
   terminating: false,
   reachedAt: (port) => port,
+  setOuterPorts: async () => {},
 };
 
 test("a named target port is looked up in each pod, and pods that differ are in slices of their own", () => {

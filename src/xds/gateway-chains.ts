@@ -3,7 +3,7 @@ import type { FilterChainSchema } from "../proto/gen/envoy/config/listener/v3/li
 import type { TcpRule, TlsRule } from "../resources/index.ts";
 import type { Cidr } from "../values/index.ts";
 import { gatewayRoutes } from "./gateway-routes.ts";
-import { boundTo, contextOf, type PortWork, sharedHost } from "./gateway-work.ts";
+import { boundTo, contextOf, hostsOf, type PortWork, sharedHost } from "./gateway-work.ts";
 import { httpConnection, tcpProxy } from "./http-connection.ts";
 import { gatewayServerTls } from "./outside-tls.ts";
 import { put } from "./parts.ts";
@@ -79,7 +79,7 @@ function passedOn(work: PortWork, one: GatewayServer, taken: Set<string>): reado
     for (const rule of owner.spec.tls)
       for (const match of rule.match) {
         if (!appliesTo(match, sourceOf(work, one, owner))) continue;
-        const hosts = one.server.hosts.flatMap(({ host }) =>
+        const hosts = hostsOf(one, owner.namespace).flatMap((host) =>
           match.sniHosts.flatMap((sni) => sharedHost(host, sni) ?? []),
         );
         add(chains.length === 0 ? "" : `.${chains.length}`, hosts, match.destinationSubnets, () =>

@@ -4,46 +4,50 @@ import type { Versioned } from "../proto/index.ts";
 import type { Origin } from "../values/index.ts";
 import { bodyLimit } from "./direct-bodies.ts";
 import { versioned } from "./encode.ts";
-import { boundTo, contextOf, type PortWork, sharedHost } from "./gateway-work.ts";
+import { boundTo, contextOf, hostsOf, type PortWork, sharedHost } from "./gateway-work.ts";
 import type { RouteFields } from "./route-match.ts";
 import { httpRoutes } from "./virtual-routes.ts";
 
+/** What stands for one host: how long the host of its VirtualService is, since the most specific one has its way. */
+interface HostRoutes {
+  readonly specificity: number;
+  readonly routes: readonly RouteFields[];
+}
+
 /**
- * The routes of HTTP servers: VirtualServices of one host one after the other, what takes everything last. What stands for
- * a host of a server that redirects is not reached by plain HTTP at all, but for hosts that another server names exactly.
+ * The routes of HTTP servers: for each host those of the VirtualServices that name it most exactly, one after the other,
+ * what takes everything last. A host of a server that redirects is not reached by plain HTTP at all, but for hosts below
+ * it that another server names.
  */
 export function gatewayRoutes(
   work: PortWork,
   { name, servers }: { readonly name: string; readonly servers: readonly GatewayServer[] },
 ): Versioned {
-  const byHost = new Map<string, RouteFields[]>();
+  const byHost = new Map<string, HostRoutes>();
   const origins = new Set<Origin>(servers.map((one) => one.origin));
-  const redirecting = new Set<string>();
   for (const one of servers) {
     if (one.server.tls?.httpsRedirect) {
-      for (const { host } of one.server.hosts) {
-        if (byHost.has(host)) continue;
-        byHost.set(host, [redirectToHttps]);
-        redirecting.add(host);
-      }
+      for (const { host } of one.server.hosts) if (!byHost.has(host)) byHost.set(host, redirecting);
       continue;
     }
     for (const owner of boundTo(work, one)) {
       const routes = httpRoutes(owner, {
-        context: contextOf(work, owner, one.server.tls !== undefined && !one.server.tls.httpsRedirect),
+        context: contextOf(work, owner, one.server.tls !== undefined),
         gateway: one.key,
       });
       for (const route of routes) noteClusters(work, route);
       for (const origin of owner.origins) origins.add(origin);
-      const hosts = new Set(
-        one.server.hosts.flatMap(({ host }) => owner.hosts.flatMap((own) => sharedHost(host, own) ?? [])),
-      );
-      for (const host of hosts) if (!redirecting.has(host)) byHost.set(host, [...(byHost.get(host) ?? []), ...routes]);
+      for (const [host, specificity] of meeting(hostsOf(one, owner.namespace), owner.hosts)) {
+        const known = byHost.get(host);
+        if (!known || specificity > known.specificity) byHost.set(host, { specificity, routes });
+        else if (specificity === known.specificity)
+          byHost.set(host, { specificity, routes: [...known.routes, ...routes] });
+      }
     }
   }
   const virtualHosts = [...byHost]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([host, routes]) => ({
+    .map(([host, { routes }]) => ({
       name: `${host}:${work.port}`,
       domains: [host],
       includeRequestAttemptCount: true,
@@ -58,25 +62,33 @@ export function gatewayRoutes(
       // Who comes by a load balancer names whatever port that has.
       ignorePortInHostMatching: true,
       ...bodyLimit(virtualHosts.flatMap((one) => one.routes)),
-      virtualHosts:
-        virtualHosts.length > 0
-          ? virtualHosts
-          : [{ name: `blackhole:${work.port}`, domains: ["*"], routes: [notFound] }],
+      virtualHosts,
     },
   });
 }
 
+/** The narrower of each pair of hosts that meet, with how much the VirtualService's own says: a star less than any name. */
+function meeting(ofServer: readonly string[], own: readonly string[]): ReadonlyMap<string, number> {
+  const found = new Map<string, number>();
+  for (const host of ofServer)
+    for (const one of own) {
+      const shared = sharedHost(host, one);
+      if (shared === undefined) continue;
+      const specificity = one.startsWith("*") ? one.length : 1_000 + one.length;
+      found.set(shared, Math.max(found.get(shared) ?? 0, specificity));
+    }
+  return found;
+}
+
 const everything = { pathSpecifier: { case: "prefix" as const, value: "/" } };
-const notFound: RouteFields = {
-  name: "not-found",
-  match: everything,
-  action: { case: "directResponse", value: { status: 404 } },
-};
 const redirectToHttps: RouteFields = {
   name: "https-redirect",
   match: everything,
   action: { case: "redirect", value: { schemeRewriteSpecifier: { case: "httpsRedirect", value: true } } },
 };
+
+/** Nothing that a VirtualService says goes before it. */
+const redirecting: HostRoutes = { specificity: Number.POSITIVE_INFINITY, routes: [redirectToHttps] };
 
 function takesAll({ match }: RouteFields): boolean {
   const { pathSpecifier, headers, queryParameters } = match ?? {};

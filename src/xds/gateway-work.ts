@@ -20,17 +20,21 @@ export interface PortWork {
 }
 
 /** VirtualServices bound to a server's Gateway that may use its hosts, oldest first. */
-export function boundTo(work: PortWork, { key, server, gateway }: GatewayServer): readonly VirtualRoutes[] {
+export function boundTo(work: PortWork, one: GatewayServer): readonly VirtualRoutes[] {
+  const { namespace } = one.gateway;
   return work.mesh.virtualServices.filter(
-    (one) =>
-      one.gateways.includes(key) &&
-      (one.namespace === gateway.namespace || visibleTo(one.visibility, gateway.namespace)) &&
-      server.hosts.some(
-        ({ namespace, host }) =>
-          (namespace === "*" || one.namespace === (namespace === "." ? gateway.namespace : namespace)) &&
-          one.hosts.some((own) => sharedHost(host, own) !== undefined),
-      ),
+    (owner) =>
+      owner.gateways.includes(one.key) &&
+      (owner.namespace === namespace || visibleTo(owner.visibility, namespace)) &&
+      hostsOf(one, owner.namespace).some((host) => owner.hosts.some((own) => sharedHost(host, own) !== undefined)),
   );
+}
+
+/** The hosts of a server that VirtualServices of a namespace may use. */
+export function hostsOf({ server, gateway }: GatewayServer, namespace: string): readonly string[] {
+  return server.hosts
+    .filter((one) => one.namespace === "*" || namespace === (one.namespace === "." ? gateway.namespace : one.namespace))
+    .map(({ host }) => host);
 }
 
 /** The narrower of two hosts when one covers the other. */

@@ -19,6 +19,8 @@ export function dial(
           ...(tls.sni === undefined ? {} : { servername: tls.sni }),
           ...(tls.ca === undefined ? {} : { ca: tls.ca }),
           ...(tls.cert === undefined ? {} : { cert: tls.cert, key: tls.key }),
+          ...(tls.minVersion === undefined ? {} : { minVersion: tls.minVersion }),
+          ...(tls.maxVersion === undefined ? {} : { maxVersion: tls.maxVersion }),
           ...(alpn ? { ALPNProtocols: [...alpn] } : {}),
         })
       : connect({ host, port, noDelay: true });

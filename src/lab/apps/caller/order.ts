@@ -1,5 +1,7 @@
 /** TLS by the client itself, in PEM. */
 export interface TlsOrder {
+  readonly minVersion?: "TLSv1.2" | "TLSv1.3";
+  readonly maxVersion?: "TLSv1.2" | "TLSv1.3";
   readonly sni: string | undefined;
   /** Whom the client believes; nobody is asked who they are when it is absent. */
   readonly ca?: string;
