@@ -42,7 +42,9 @@ export function headerChanges(
               [AppendAction.OVERWRITE_IF_EXISTS]: "overwrite-if-exists",
             } as const
           )[option.appendAction];
-    changes.push({ kind, name: name === ":authority" ? "host" : name, value });
+    // Fields are bytes, and here a character is one.
+    const bytes = Buffer.from(value, "utf8").toString("latin1");
+    changes.push({ kind, name: name === ":authority" ? "host" : name, value: bytes });
   }
   return changes;
 }

@@ -10,9 +10,11 @@ import { type Place, readDuration } from "./reading.ts";
 import { readRetry } from "./retry-policy.ts";
 import type { Action, ClusterChoice, Forward, HashPolicy, PathRewrite, RetryPolicy, WeightedCluster } from "./route.ts";
 
-/** What a route may have from its virtual host. */
+/** What a route may have from its virtual host, and what its table allows. */
 interface Shared {
   readonly retry: RetryPolicy | undefined;
+  /** Longest body of a direct response, in bytes. */
+  readonly longestBody: number;
 }
 
 /** What becomes of the requests of a route; undefined after refusals. */
@@ -48,11 +50,12 @@ export function readAction(message: RouteMessage, place: Place, shared: Shared):
       const { status, body } = given.value;
       if (status < 200 || status > 599) return at.field("status").refuse(`must be between 200 and 599, got ${status}`);
       const source = body?.specifier;
-      if (source?.case === "inlineString") return { kind: "direct", status, body: source.value };
-      if (source?.case === "inlineBytes")
-        return { kind: "direct", status, body: Buffer.from(source.value).toString("utf8") };
-      if (source?.case !== undefined) return at.field("body").refuse("must be inline_string or inline_bytes");
-      return { kind: "direct", status, body: "" };
+      if (source?.case !== undefined && source.case !== "inlineString" && source.case !== "inlineBytes")
+        return at.field("body").refuse("must be inline_string or inline_bytes");
+      const bytes = Buffer.from(source?.value ?? "");
+      if (bytes.length > shared.longestBody)
+        return at.field("body").refuse(`is ${bytes.length} bytes long, at most ${shared.longestBody} are allowed`);
+      return { kind: "direct", status, body: bytes };
     }
     case undefined:
       return place.refuse("has no route, redirect or direct_response");
@@ -183,9 +186,9 @@ function readRegexRewrite(
   place: Place,
 ): PathRewrite | undefined {
   const regex = readRegex(message.pattern, place.field("pattern"), false);
-  // RE2 writes `\1` for what it found, JavaScript `$1`.
+  // RE2 writes `\1` for what it found and `\\` for a backslash, JavaScript `$1` and `\`.
   const substitution = message.substitution
     .replaceAll("$", "$$$$")
-    .replaceAll(/\\(\d)/g, (_, digit) => (digit === "0" ? "$&" : `$${digit}`));
+    .replaceAll(/\\([\\\d])/g, (_, char) => (char === "\\" ? char : char === "0" ? "$&" : `$${char}`));
   return regex && { kind: "regex", regex, substitution };
 }

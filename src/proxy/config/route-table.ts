@@ -23,12 +23,13 @@ export function readRouteConfiguration(message: RouteConfiguration, place: Place
   let any: VirtualHost | undefined;
   const seen = new Set<string>();
   const names = new Set<string>();
+  const longestBody = message.maxDirectResponseBodySizeBytes ?? 4096;
   const virtualHosts = message.virtualHosts.map((host, index) => {
     const at = place.field("virtual_hosts").item(index);
     if (host.name === "") at.field("name").refuse("is missing");
     if (names.has(host.name)) at.field("name").refuse(`"${host.name}" is there twice`);
     names.add(host.name);
-    const read = readVirtualHost(host, at, outerRequest, outerResponse);
+    const read = readVirtualHost(host, at, { outerRequest, outerResponse, longestBody });
     if (host.domains.length === 0) at.field("domains").refuse("is empty");
     for (const [number, given] of host.domains.entries()) {
       const domain = given.toLowerCase();
@@ -59,8 +60,7 @@ export function readRouteConfiguration(message: RouteConfiguration, place: Place
 function readVirtualHost(
   message: VirtualHostMessage,
   place: Place,
-  outerRequest: HeaderChanges,
-  outerResponse: HeaderChanges,
+  table: Pick<Shared, "outerRequest" | "outerResponse" | "longestBody">,
 ): VirtualHost {
   if (message.matcher) place.field("matcher").refuse("is not known; use routes");
   if (message.requireTls !== 0) place.field("require_tls").refuse("is not known; use a redirect");
@@ -72,8 +72,7 @@ function readVirtualHost(
     cors: message.cors ? readCors(message.cors, place.field("cors")) : undefined,
     retry: message.retryPolicy ? readRetry(message.retryPolicy, place.field("retry_policy")) : undefined,
     filters: readFilters(message.typedPerFilterConfig, place),
-    outerRequest,
-    outerResponse,
+    ...table,
   };
   return {
     name: message.name,
@@ -92,6 +91,7 @@ interface Shared {
   readonly filters: ReturnType<typeof readFilters>;
   readonly outerRequest: HeaderChanges;
   readonly outerResponse: HeaderChanges;
+  readonly longestBody: number;
 }
 
 function readRoute(message: RouteMessage, place: Place, shared: Shared): Route | undefined {

@@ -81,7 +81,7 @@ export type Action =
       readonly path: PathRewrite | undefined;
       readonly stripQuery: boolean;
     }
-  | { readonly kind: "direct"; readonly status: number; readonly body: string };
+  | { readonly kind: "direct"; readonly status: number; readonly body: Buffer };
 
 export interface Forward {
   readonly kind: "forward";

@@ -113,6 +113,20 @@ export function compile(template: string): readonly Piece[] {
   return pieces;
 }
 
+const templates = new Map<string, readonly Piece[]>();
+
+/** A text with operators as it is for one record; what is not known is empty. */
+export function textOf(template: string, record: AccessRecord): string {
+  let pieces = templates.get(template);
+  if (!pieces) {
+    // Templates come from configuration: there are few, unless it changes for weeks.
+    if (templates.size >= 1000) templates.clear();
+    pieces = compile(template);
+    templates.set(template, pieces);
+  }
+  return pieces.map((piece) => (typeof piece === "string" ? piece : String(piece(record) ?? ""))).join("");
+}
+
 /** Makes the function that writes one record as one line, line feed included. */
 export function formatter(format: AccessLogConfig["format"]): (record: AccessRecord) => string {
   if (format.kind === "text") {

@@ -1,6 +1,6 @@
-import { formatSocketAddress } from "../../values/index.ts";
 import type { Route } from "../config/route.ts";
 import type { AccessRecord, ResponseFlag } from "../l4/access-log.ts";
+import { textOf } from "../l4/access-log-format.ts";
 import type { Attempts } from "./attempts.ts";
 import { headerValue } from "./headers.ts";
 import type { Refusal, RequestHead, ResponseHead } from "./message.ts";
@@ -54,9 +54,10 @@ export class Account {
     accessLog?.write(this.#record(durationMs));
   }
 
-  /** What a command operator stands for in a header that a route sets: `REQ(:path)`, `DOWNSTREAM_REMOTE_ADDRESS`, … */
-  operatorValue(operator: string): string {
-    return operatorValue(this.#record(this.#served.service.http.clock.monotonic() - this.#started), operator);
+  /** A header's value that a route sets, its command operators by what they stand for now. */
+  substituted(template: string): string {
+    const record = this.#record(this.#served.service.http.clock.monotonic() - this.#started);
+    return textOf(template, record);
   }
 
   #record(durationMs: number): AccessRecord {
@@ -126,35 +127,6 @@ export function tellRefused({ connection, service }: Served, refusal: Refusal): 
     requestHeader: () => undefined,
     responseHeader: () => undefined,
   });
-}
-
-function operatorValue(record: AccessRecord, operator: string): string {
-  const call = /^([A-Z0-9_]+)\(([^)]*)\)$/.exec(operator);
-  const argument = (call?.[2] ?? "").toLowerCase();
-  switch (call?.[1] ?? operator) {
-    case "REQ":
-      return record.requestHeader(argument.split("?")[0]!) ?? "";
-    case "RESP":
-      return record.responseHeader(argument) ?? "";
-    case "DOWNSTREAM_REMOTE_ADDRESS":
-      return formatSocketAddress(record.downstreamRemote);
-    case "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":
-      return record.downstreamRemote.ip;
-    case "DOWNSTREAM_LOCAL_ADDRESS":
-      return formatSocketAddress(record.downstreamLocal);
-    case "DOWNSTREAM_PEER_URI_SAN":
-      return record.tls?.peer?.uris.join(",") ?? "";
-    case "UPSTREAM_HOST":
-      return record.upstreamHost ? formatSocketAddress(record.upstreamHost) : "";
-    case "UPSTREAM_CLUSTER":
-      return record.upstreamCluster ?? "";
-    case "PROTOCOL":
-      return record.protocol ?? "";
-    case "RESPONSE_CODE":
-      return String(record.responseCode ?? "");
-    default:
-      return "-";
-  }
 }
 
 function responseField(head: ResponseHead, name: string): string | undefined {

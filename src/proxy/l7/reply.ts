@@ -7,7 +7,7 @@ import { isGrpc } from "./route-match.ts";
 export interface Reply {
   readonly status: number;
   /** A sentence for whoever reads the answer; sent as it is, without a line feed, when `exact`. */
-  readonly body: string;
+  readonly body: string | Buffer;
   /** A stable word for the access log. */
   readonly details: string;
   readonly flags?: readonly ResponseFlag[];
@@ -28,11 +28,11 @@ export function messageOf(
   if (isGrpc(request.headers) && !(exact && status < 400)) {
     headers.push("content-type", "application/grpc");
     headers.push("grpc-status", String(reply.grpcStatus ?? grpcStatusOf(status)));
-    headers.push("grpc-message", encodeURIComponent(body).replaceAll("%20", " "));
+    headers.push("grpc-message", encodeURIComponent(body.toString()).replaceAll("%20", " "));
     const contentLength = request.version === "HTTP/2" ? -1 : 0;
     return { head: { status: 200, reason: "", headers, contentLength }, body: undefined };
   }
-  const bytes = Buffer.from(exact || body === "" ? body : `${body}\n`);
+  const bytes = typeof body !== "string" ? body : Buffer.from(exact || body === "" ? body : `${body}\n`);
   const head: ResponseHead = { status, reason: "", headers, contentLength: bytes.length };
   if (reply.close) head.close = true;
   if (bytes.length > 0) headers.push("content-type", "text/plain");

@@ -95,7 +95,7 @@ export function requestField(request: RequestHead, scheme: string, name: string)
     case "host":
       return request.authority;
     case ":scheme":
-      return scheme;
+      return schemeOf(request, scheme);
     case "content-length":
       return request.contentLength < 0 ? undefined : String(request.contentLength);
     default:
@@ -103,12 +103,18 @@ export function requestField(request: RequestHead, scheme: string, name: string)
   }
 }
 
+/** What the caller, or the proxy in front of it, says that was spoken: the connection's own scheme where nobody says. */
+export function schemeOf({ headers }: RequestHead, scheme: string): string {
+  const said = headerValue(headers, "x-forwarded-proto");
+  return said === "http" || said === "https" ? said : scheme;
+}
+
 export function matchesHeader(match: HeaderMatch, field: (name: string) => string | undefined): boolean {
   const value = field(match.name) ?? (match.missingIsEmpty ? "" : undefined);
   const { test } = match;
   if (test.kind === "present") return ((value !== undefined) === test.present) !== match.invert;
   // What is not there matches nothing, inverted or not, but for the one test that asks for its absence.
-  if (value === undefined) return match.invert;
+  if (value === undefined) return false;
   const found =
     test.kind === "range"
       ? /^-?\d{1,15}$/.test(value) && Number(value) >= test.start && Number(value) < test.end
@@ -183,7 +189,8 @@ const rooted = (path: string) => (path.startsWith("/") ? path : `/${path}`);
 
 /** What command operators in the values of fields stand for. */
 export interface Operators {
-  operatorValue(operator: string): string;
+  /** A text with its operators by what they stand for. */
+  substituted(template: string): string;
 }
 
 /** Applies what a route changes. `host` is not in the list: its change is returned. */
@@ -194,7 +201,9 @@ export function changeHeaders(headers: Headers, changes: HeaderChanges, operator
       removeHeader(headers, change.name);
       continue;
     }
-    const value = change.value.includes("%") ? substitute(change.value, operators) : change.value;
+    const value = change.value.includes("%") ? operators.substituted(change.value) : change.value;
+    // An operator may stand for nothing, and then there is nothing to set.
+    if (value === "" && change.value !== "") continue;
     if (change.name === "host") {
       host = value;
       continue;
@@ -206,11 +215,4 @@ export function changeHeaders(headers: Headers, changes: HeaderChanges, operator
       setHeader(headers, change.name, value);
   }
   return host;
-}
-
-/** `%NAME(args)%` by what it stands for, `%%` as a percent sign. */
-function substitute(text: string, operators: Operators): string {
-  return text.replace(/%(?:([A-Z0-9_]+(?:\([^)]*\))?))?%/g, (_, name: string | undefined) =>
-    name ? operators.operatorValue(name) : "%",
-  );
 }

@@ -5,7 +5,7 @@ import { type Headers, headerValue, isFieldValue } from "./headers.ts";
 import type { RequestHead } from "./message.ts";
 import { normalPath } from "./path.ts";
 import type { Reply } from "./reply.ts";
-import { findRoute, findVirtualHost, normalAuthority, portColon, rewritePath } from "./route-match.ts";
+import { findRoute, findVirtualHost, normalAuthority, portColon, rewritePath, schemeOf } from "./route-match.ts";
 import type { Served } from "./serve-http.ts";
 
 /** Where a request goes, or the answer that it gets from here. */
@@ -73,14 +73,15 @@ export function redirectOf(
   let path = action.path ? rewritePath(request.path, action.path, route.match) : request.path;
   if (action.stripQuery) path = path.split("?")[0]!;
   const colon = portColon(request.authority);
-  const host = action.host ?? (colon < 0 ? request.authority : request.authority.slice(0, colon));
-  // The port that was asked belongs to the scheme and the host that were asked.
-  const kept = action.host === undefined && action.scheme === undefined && colon >= 0;
-  const port = action.port ?? (kept ? request.authority.slice(colon + 1) : undefined);
-  return redirectTo(
-    action.status,
-    `${action.scheme ?? scheme}://${host}${port === undefined ? "" : `:${port}`}${path}`,
-  );
+  const asked = schemeOf(request, scheme);
+  const to = action.scheme ?? asked;
+  // A port that was asked stays, but for one that goes without saying and belongs to another scheme.
+  const own = colon < 0 ? "" : request.authority.slice(colon);
+  const usual = to !== asked && own === (asked === "https" ? ":443" : ":80");
+  const kept = action.port === undefined && !usual;
+  const host = action.host ?? (kept || colon < 0 ? request.authority : request.authority.slice(0, colon));
+  const port = action.port === undefined ? "" : `:${action.port}`;
+  return redirectTo(action.status, `${to}://${host}${port}${path.startsWith("/") ? "" : "/"}${path}`);
 }
 
 const replied = (reply: Reply): Routed => ({ kind: "reply", reply });
@@ -137,20 +138,22 @@ function tableFor(request: RequestHead, { service }: Served): RouteTable | Reply
 /** The answer to a preflight, or the fields that the answer to come gets. */
 function answerCors(policy: CorsPolicy, { headers, method }: RequestHead): Reply | Headers | undefined {
   const origin = headerValue(headers, "origin");
-  if (origin === undefined) return undefined;
-  const preflight = method === "OPTIONS" && headerValue(headers, "access-control-request-method") !== undefined;
-  if (!policy.origins.some((match) => matchesText(match, origin))) {
-    if (!preflight || policy.forwardUnmatchedPreflights) return undefined;
-    return { status: 403, body: "the origin is not allowed", details: "cors_origin_mismatch" };
-  }
-  const fields: Headers = ["access-control-allow-origin", origin];
+  if (origin === undefined || origin === "") return undefined;
+  const preflight = method === "OPTIONS" && (headerValue(headers, "access-control-request-method") ?? "") !== "";
+  // One that takes a star takes every origin.
+  const allowed = policy.origins.some((match) => matchesText(match, "*") || matchesText(match, origin));
+  // A preflight that is not passed on is answered, and says of a strange origin nothing that would let it in.
+  if (!allowed && (!preflight || policy.forwardUnmatchedPreflights)) return undefined;
+  const fields: Headers = allowed ? ["access-control-allow-origin", origin] : [];
   if (policy.credentials) fields.push("access-control-allow-credentials", "true");
   if (!preflight) {
     if (policy.expose !== "") fields.push("access-control-expose-headers", policy.expose);
     return fields;
   }
-  if (policy.methods !== "") fields.push("access-control-allow-methods", policy.methods);
-  if (policy.headers !== "") fields.push("access-control-allow-headers", policy.headers);
+  const asked = (name: string) => headerValue(headers, `access-control-request-${name}`) ?? "";
+  const named = (name: "method" | "headers", said: string) => (said === "*" ? asked(name) : said);
+  if (policy.methods !== "") fields.push("access-control-allow-methods", named("method", policy.methods));
+  if (policy.headers !== "") fields.push("access-control-allow-headers", named("headers", policy.headers));
   if (policy.maxAge !== "") fields.push("access-control-max-age", policy.maxAge);
   return { status: 200, body: "", details: "cors.response", exact: true, headers: fields };
 }

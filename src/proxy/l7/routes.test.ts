@@ -60,9 +60,9 @@ const whole = /\r\n\r\n/;
 describe("a redirect", () => {
   const rows: ReadonlyArray<readonly [string, object, string]> = [
     [
-      "of the scheme leaves the port out",
+      "of the scheme keeps a port that was named",
       { schemeRewriteSpecifier: { case: "httpsRedirect", value: true } },
-      "https://a.example/old/x?q=1",
+      "https://a.example:8080/old/x?q=1",
     ],
     ["of the host keeps scheme, path and query", { hostRedirect: "b.example" }, "http://b.example/old/x?q=1"],
     ["of the port", { portRedirect: 9090 }, "http://a.example:9090/old/x?q=1"],
