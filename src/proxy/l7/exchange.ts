@@ -282,8 +282,8 @@ export class Exchange implements DownstreamHandler, Trier {
     if (this.#virtualHost?.includeAttemptCountInResponse)
       setHeader(headers, "x-envoy-attempt-count", String(attempts.count));
     if (this.#setCookie !== undefined) headers.push("set-cookie", this.#setCookie);
-    this.#ourFields(headers);
     this.#account.status = head.status;
+    this.#ourFields(headers);
     this.#down.respond(head, end);
   }
 
@@ -313,8 +313,8 @@ export class Exchange implements DownstreamHandler, Trier {
     this.#account.details = reply.details;
     for (const flag of reply.flags ?? []) this.#account.flag(flag);
     this.#account.response = head;
-    this.#ourFields(head.headers);
     this.#account.status = head.status;
+    this.#ourFields(head.headers);
     this.#down.respond(head, body === undefined);
     if (body) {
       this.#account.bytesSent += body.length;
