@@ -149,7 +149,11 @@ function framed(message: Uint8Array): Buffer {
   return Buffer.concat([head, message]);
 }
 
-const noOperators = { operatorValue: () => "" };
+// There is no request that an operator could tell of.
+const noOperators = {
+  substituted: (template: string) =>
+    template.replace(/%(?:[A-Z0-9_]+(?:\([^)]*\))?)?%/g, (found) => (found === "%%" ? "%" : "")),
+};
 
 function requestOf(question: HttpQuestion, cluster: string): RequestHead {
   const http = question.kind === "http";
