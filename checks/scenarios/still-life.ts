@@ -140,6 +140,7 @@ function sceneOf(of: { readonly name: string; readonly cluster: string; readonly
     ready: true,
     terminating: false,
     reachedAt: (port) => port,
+    setOuterPorts: async () => {},
   }));
   const addresses = new Addresses();
   const services = ofKind("Service");

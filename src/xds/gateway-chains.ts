@@ -61,7 +61,6 @@ function opened(work: PortWork, one: GatewayServer, taken: Set<string>): readonl
 
 /** TLS that is passed on unopened, each server name to where a VirtualService says. */
 function passedOn(work: PortWork, one: GatewayServer, taken: Set<string>): readonly Chain[] {
-  const { listener } = work;
   const name = named("tls", work, one);
   const chains: Chain[] = [];
   const add = (suffix: string, hosts: readonly string[], subnets: readonly Cidr[], to: () => TcpDestination) => {
