@@ -71,7 +71,7 @@ export const reserved: ReadonlyArray<{
   },
   {
     word: /\bMath\.random\b/,
-    homes: ["cli/", "control/start.ts", "lab/"],
+    homes: ["cli/", "control/start.ts", "lab/", "proxy/workers/worker-main.ts"],
     why: "take a random source, so that a test can hold it",
   },
   {

@@ -6,5 +6,5 @@ export { Cell, until } from "./cell.ts";
 export { type Clock, sleep, systemClock, type Timer } from "./clock.ts";
 export { explain, Failure, type FailureOptions, unreachable, within } from "./failure.ts";
 export { createLogger, type Logger, type LogLevel, logLevels, silentLogger } from "./log.ts";
-export { type Counter, type Gauge, type Histogram, Metrics } from "./metrics.ts";
+export { addCounts, type Counter, type Gauge, type Histogram, Metrics, type MetricsSnapshot } from "./metrics.ts";
 export { Scope } from "./scope.ts";

@@ -1,7 +1,14 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { AggregatorRegistry, Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
 
 /** What a counter or gauge may be labelled with: names from unions, never text from an input. */
 type LabelNames = readonly string[];
+
+/** What one process counted until now, as plain data that can be sent to another process. */
+export type MetricsSnapshot = ReadonlyArray<{
+  readonly name: string;
+  readonly type: string;
+  readonly values: readonly unknown[];
+}>;
 
 /** The metrics of one process (or of one part of it, in a test). The only home of prom-client. */
 export class Metrics {
@@ -54,10 +61,28 @@ export class Metrics {
     };
   }
 
-  /** The Prometheus text exposition format, version 0.0.4. */
-  text(): Promise<string> {
+  /** The Prometheus text exposition format, version 0.0.4; with what other processes counted added to it. */
+  async text(others: readonly MetricsSnapshot[] = []): Promise<string> {
+    if (others.length > 0) return sum([await this.snapshot(), ...others]).metrics();
     for (const run of this.#beforeText) run();
     return this.#registry.metrics();
   }
+
+  async snapshot(): Promise<MetricsSnapshot> {
+    for (const run of this.#beforeText) run();
+    return (await this.#registry.getMetricsAsJSON()) as unknown as MetricsSnapshot;
+  }
 }
+
+/** What two processes counted that are no more: a sum over processes must not fall when one ends. Gauges end with them. */
+export async function addCounts(a: MetricsSnapshot, b: MetricsSnapshot): Promise<MetricsSnapshot> {
+  const counts = [a, b].map((all) => all.filter(({ type }) => type === "counter" || type === "histogram"));
+  return (await sum(counts).getMetricsAsJSON()) as unknown as MetricsSnapshot;
+}
+
+/** Each metric says how it is put together: most are summed, some are averages or the first one's. */
+function sum(snapshots: readonly MetricsSnapshot[]): Registry {
+  return AggregatorRegistry.aggregate<"text/plain; version=0.0.4; charset=utf-8">([...snapshots]) as Registry;
+}
+
 export type { Counter, Gauge, Histogram };

@@ -49,7 +49,13 @@ export class Scope {
   }
 
   /** Stops everything, last first, waiting for each. One that fails does not keep the others from stopping. */
-  close(options: { readonly drainMs?: number; readonly clock?: Clock } = {}): Promise<void> {
+  close(
+    options:
+      | { readonly drainMs?: number; readonly clock?: Clock }
+      /** Aborts when the time for draining is over. */
+      | { readonly deadline: AbortSignal } = {},
+  ): Promise<void> {
+    if ("deadline" in options) return this.#close(options.deadline);
     const { drainMs = 0, clock } = options;
     if (drainMs <= 0 || !clock) return this.#close(AbortSignal.abort());
     const deadline = new AbortController();

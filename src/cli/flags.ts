@@ -70,3 +70,10 @@ export function wholeNumber(text: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
   throw new InvalidArgumentError("It must be a whole number.");
 }
+
+/** How many workers a proxy has; 0 stands for one on each core. */
+export function workersCount(text: string): number {
+  const count = wholeNumber(text);
+  if (count <= 1024) return count;
+  throw new InvalidArgumentError("It must be from 0, which is one for each core, to 1024.");
+}

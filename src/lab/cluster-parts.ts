@@ -25,6 +25,8 @@ export interface ClusterParts {
   readonly outsideNames: string;
   /** The Envoy that stands in its pods; the embedded proxy when undefined. */
   readonly envoy: string | undefined;
+  /** Workers of each proxy whose pod says nothing of it. */
+  readonly concurrency: number | undefined;
   readonly workloadCertTtl: string | undefined;
   readonly logLevel: string;
   readonly nextSocket: () => string;

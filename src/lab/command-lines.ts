@@ -66,6 +66,8 @@ export interface ProxyLine {
   readonly admin: string;
   /** The Envoy to run in place of the embedded proxy. */
   readonly envoy: string | undefined;
+  /** Workers of the proxy; 0 for one a core. */
+  readonly concurrency: number | undefined;
   readonly networkView: string | undefined;
   readonly interception: "REDIRECT" | "NONE";
   /** Ranges that are captured whoever connects to them: there the proxy must not go itself. */
@@ -81,11 +83,14 @@ export interface ProxyLine {
 
 export function proxyLine(options: ProxyLine): readonly string[] {
   const labels = Object.entries(options.labels).map(([key, value]) => `${key}=${value}`);
-  const { envoy } = options;
+  // As many of Envoy's threads as of the lab's machine's cores would be many in many pods.
+  const { envoy, concurrency = envoy === undefined ? 1 : 2 } = options;
   return isthmus(
     ...(envoy === undefined
       ? ["proxy"]
-      : ["agent", "--envoy", envoy, "--run-dir", join(dirname(options.admin), "run"), "--concurrency", "2"]),
+      : ["agent", "--envoy", envoy, "--run-dir", join(dirname(options.admin), "run")]),
+    "--concurrency",
+    String(concurrency),
     "--type",
     options.type,
     "--node-ip",

@@ -50,6 +50,7 @@ export async function labUp(options: LabUpOptions): Promise<LabStatus> {
       chosen: choice.chosen,
       logLevel: options.logLevel ?? "info",
       ...(envoy ? { envoy } : {}),
+      ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
       ...(options.workloadCertTtl ? { workloadCertTtl: options.workloadCertTtl } : {}),
     };
     await new Promise<void>((up, fail) => {

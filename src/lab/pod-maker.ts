@@ -8,6 +8,7 @@ import { type GatewayRole, gatewayPortName, gatewayPorts, gatewayRole } from "./
 import { type LoopbackPorts, loopback } from "./loopback.ts";
 import { addressPlan, type PodNetwork, serviceCidr, virtualCidr } from "./network.ts";
 import { LabPod } from "./pod.ts";
+import { concurrencyOf } from "./proxy-settings.ts";
 import { podName, portList, type WantedPod } from "./workloads.ts";
 
 /** Makes pods from wishes: a name, an address, a place in the network, and the command line of the proxy. */
@@ -111,6 +112,7 @@ export class PodMaker {
       state: join(folder, "state"),
       admin: adminSocket(folder),
       envoy: parts.envoy,
+      concurrency: concurrencyOf(wanted.annotations) ?? parts.concurrency,
       networkView: role === "egress" ? "external" : undefined,
       interception: explicit ? "NONE" : "REDIRECT",
       captured: parts.mode === "userns" && wanted.injected ? [virtualCidr, serviceCidr] : [],

@@ -30,6 +30,7 @@ export interface LabPlan {
   readonly chosen: ChosenMode;
   /** The Envoy, and the clusters whose pods it stands in. */
   readonly envoy?: { readonly binary: string; readonly clusters: readonly string[] };
+  readonly concurrency?: number;
   readonly workloadCertTtl?: string;
   readonly logLevel: string;
 }
@@ -153,6 +154,7 @@ export async function startLab(
           variables: labVariables(plan.clusters.map(({ name }) => name)),
           outsideNames,
           envoy: plan.envoy?.clusters.includes(cluster.name) ? plan.envoy.binary : undefined,
+          concurrency: plan.concurrency,
           workloadCertTtl: plan.workloadCertTtl,
           logLevel: plan.logLevel,
           loopback: shared,

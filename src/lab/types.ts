@@ -50,6 +50,8 @@ export interface LabUpOptions {
   readonly dataPlane?: DataPlane;
   /** The Envoy to run; found as `isthmus agent` does when absent. */
   readonly envoy?: string;
+  /** Workers of each proxy whose pod says nothing of it; 0 for one a core. One of the embedded proxy, two of Envoy. */
+  readonly concurrency?: number;
   /** Life of workload certificates as the control plane takes it: `24h`, `10s`. */
   readonly workloadCertTtl?: string;
   readonly logLevel?: "error" | "warn" | "info" | "debug";

@@ -21,3 +21,4 @@ export type { ResolveDestination } from "./explicit-listener.ts";
 export { loadOriginalDestination, type OriginalDestination } from "./l4/original-dst.ts";
 export { type ClusterView, type EmbeddedProxy, type ListenerView, type ProxyDeps, startProxy } from "./proxy.ts";
 export type { ResolveName } from "./upstream/resolve.ts";
+export { type WorkerProgram, workerProgram } from "./workers/fork.ts";

@@ -15,7 +15,7 @@ import { proxyTcp } from "./l4/tcp-proxy.ts";
 import { serveHttp, startHttpProxy } from "./l7/serve-http.ts";
 import { chainsOf, follow, type RunningChain, type RunningListener, virtualListeners } from "./listener.ts";
 import { proxyMetrics } from "./proxy-metrics.ts";
-import { Sockets } from "./sockets.ts";
+import { type BindShared, Sockets } from "./sockets.ts";
 import { TlsContexts } from "./tls/contexts.ts";
 import type { EndpointView } from "./upstream/cluster.ts";
 import { Clusters } from "./upstream/clusters.ts";
@@ -38,6 +38,8 @@ export interface ProxyDeps {
   readonly captured?: readonly Cidr[] | undefined;
   /** For listeners whose callers name their destination; without, every such name has no address. */
   readonly resolveDestination?: ResolveDestination;
+  /** Where this is one of several processes of the same proxy: who binds addresses for all of them. */
+  readonly bind?: BindShared | undefined;
   /** For one bound address; what comes above is closed unseen. */
   readonly maxConnections?: number;
   /** How long connections of a chain that was removed may go on. */
@@ -120,12 +122,13 @@ class RunningProxy implements EmbeddedProxy {
       resolve: deps.resolve,
       isOwn: (address) => this.#isOwn(address),
     });
-    this.#logs = new AccessLogs({ clock, log });
+    this.#logs = new AccessLogs({ clock, log, shared: deps.bind !== undefined });
     this.#http = startHttpProxy({ clock, random, log, metrics, upstreams: this.#clusters }, this.#scope);
     this.#sockets = new Sockets({
       clock,
       random,
       log,
+      bind: deps.bind,
       maxConnections:
         deps.maxConnections ?? Math.min(defaultMaxConnections, roomForConnections() ?? defaultMaxConnections),
       onConnection: (socket, listener) => this.#onConnection(socket, listener),
@@ -232,9 +235,7 @@ class RunningProxy implements EmbeddedProxy {
       if (!next.has(name)) for (const chain of chainsOf(before)) this.#retire(chain);
     this.#listeners = next;
     this.#virtual = virtualListeners(next.values());
-    const bound = [...this.#listeners.values()].flatMap(({ config: each }) =>
-      each.bind ? each.addresses.map((address) => ({ address, listener: each.name })) : [],
-    );
+    const bound = boundAddresses(config);
     this.#following = this.#following.then(() => (this.#stopping.aborted ? undefined : this.#sockets.follow(bound)));
   }
 
@@ -304,4 +305,11 @@ class RunningProxy implements EmbeddedProxy {
       return true;
     return Object.values(networkInterfaces()).some((all) => all?.some((each) => each.address === address.ip));
   }
+}
+
+/** Every address that is to be bound, with the listener that its connections go to. */
+export function boundAddresses({ listeners }: Pick<ProxyConfig, "listeners">) {
+  return [...listeners.values()].flatMap(({ name, bind, addresses }) =>
+    bind ? addresses.map((address) => ({ address, listener: name })) : [],
+  );
 }

@@ -1,7 +1,7 @@
 import type { Socket } from "node:net";
 import { backoffMs, type Clock, explain, type Logger, type Timer } from "../base/index.ts";
 import { formatSocketAddress, type SocketAddress } from "../values/index.ts";
-import { type Acceptor, accept } from "./l4/acceptor.ts";
+import { type Acceptor, accept, type SharedSocket } from "./l4/acceptor.ts";
 
 /** One address that is bound, or that we try to bind. */
 interface Bound {
@@ -15,11 +15,15 @@ interface Bound {
   opening: Promise<void>;
 }
 
+/** Where an address is bound by somebody else: gets a socket to listen on, or throws a `Failure`. */
+export type BindShared = (address: SocketAddress, key: string) => Promise<SharedSocket>;
+
 export interface SocketsDeps {
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
   readonly maxConnections: number;
+  readonly bind?: BindShared | undefined;
   readonly onConnection: (socket: Socket, listener: string) => void;
   readonly onShed: (reason: "out-of-descriptors" | "too-many-connections") => void;
 }
@@ -38,8 +42,7 @@ export class Sockets {
     const keys = new Set<string>();
     const opening: Promise<void>[] = [];
     for (const { address, listener } of wanted) {
-      // Port 0 is another port each time: it belongs to its listener.
-      const key = address.port === 0 ? `${address.ip}:0 ${listener}` : formatSocketAddress(address);
+      const key = socketKey(address, listener);
       keys.add(key);
       const known = this.#bound.get(key);
       if (known) {
@@ -57,7 +60,7 @@ export class Sockets {
         opening: Promise.resolve(),
       };
       this.#bound.set(key, bound);
-      bound.opening = this.#open(bound, address);
+      bound.opening = this.#open(bound, address, key);
       opening.push(bound.opening);
     }
     await Promise.all(opening);
@@ -106,14 +109,15 @@ export class Sockets {
   }
 
   /** Never rejects: an address that cannot be had is tried again, and shown meanwhile. */
-  async #open(bound: Bound, address: SocketAddress): Promise<void> {
-    const { clock, log, random } = this.#deps;
+  async #open(bound: Bound, address: SocketAddress, key: string): Promise<void> {
+    const { clock, log, random, bind } = this.#deps;
     try {
       const acceptor = await accept({
         address,
         maxConnections: this.#deps.maxConnections,
         clock,
         log,
+        bind: bind && ((wanted) => bind(wanted, key)),
         onConnection: (socket) => this.#deps.onConnection(socket, bound.listener),
         onShed: this.#deps.onShed,
       });
@@ -127,7 +131,12 @@ export class Sockets {
       bound.tries++;
       log.error({ listener: bound.listener, err: caught }, "listener not bound; trying again");
       const waitMs = backoffMs(bound.tries, { firstMs: 200, maxMs: 10_000 }, random);
-      bound.retry = clock.after(waitMs, () => void this.#open(bound, address), { background: true });
+      bound.retry = clock.after(waitMs, () => void this.#open(bound, address, key), { background: true });
     }
   }
+}
+
+/** What tells sockets apart. Port 0 is another port each time: it belongs to its listener. */
+export function socketKey(address: SocketAddress, listener: string): string {
+  return address.port === 0 ? `${address.ip}:0 ${listener}` : formatSocketAddress(address);
 }

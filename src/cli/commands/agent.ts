@@ -1,10 +1,10 @@
 import { resolve } from "node:path";
-import { Command, InvalidArgumentError, Option } from "commander";
+import { Command, Option } from "commander";
 import { createLogger, Metrics, systemClock } from "../../base/index.ts";
 import { envoyPlaces, locateEnvoy, startEnvoyAgent } from "../../proxy/index.ts";
 import { type AgentFlags, agentConfigFrom, withAgentOptions } from "../agent-flags.ts";
 import { parseDuration } from "../duration.ts";
-import { portNumber, wholeNumber } from "../flags.ts";
+import { portNumber, workersCount } from "../flags.ts";
 import { printLine } from "../output.ts";
 import { runUntilSignalled } from "../service.ts";
 
@@ -25,7 +25,7 @@ export function agentCommand(): Command {
   return withAgentOptions(command)
     .option("--envoy <file>", "the Envoy to run; else ISTHMUS_ENVOY, PATH, or what isthmus envoy install put there")
     .option("--run-dir <dir>", "for sockets and the bootstrap, of this agent alone; a temporary one when absent")
-    .option("--concurrency <threads>", "Envoy's worker threads; one for each processor when absent", threads)
+    .option("--concurrency <workers>", "Envoy's worker threads; 0 or absent for one a core", workersCount)
     .addOption(new Option("--envoy-log-level <level>").choices(envoyLogLevels).default("warning"))
     .action((flags: Flags) => {
       const log = createLogger({ level: flags.logLevel, name: "agent" });
@@ -45,7 +45,7 @@ export function agentCommand(): Command {
               binary,
               adminPort,
               runDir: flags.runDir === undefined ? undefined : resolve(flags.runDir),
-              concurrency: flags.concurrency,
+              concurrency: flags.concurrency || undefined,
               logLevel: flags.envoyLogLevel,
             },
           },
@@ -54,10 +54,4 @@ export function agentCommand(): Command {
         );
       });
     });
-}
-
-function threads(text: string): number {
-  const count = wholeNumber(text);
-  if (count >= 1 && count <= 1024) return count;
-  throw new InvalidArgumentError("It must be from 1 to 1024.");
 }

@@ -20,7 +20,7 @@ import {
   labUp,
   progressText,
 } from "../../lab/index.ts";
-import { wholeNumber } from "../flags.ts";
+import { wholeNumber, workersCount } from "../flags.ts";
 import { exitCodes, printLine, table } from "../output.ts";
 import { interruptible, progressLine } from "../progress.ts";
 
@@ -39,6 +39,7 @@ export function labCommand(done: (code: number) => void): Command {
     .addOption(new Option("--data-plane <which>", "what runs in the pods").choices(dataPlanes).default("embedded"))
     .addOption(new Option("--mode <mode>", "how pods are kept apart; chosen by itself when absent").choices(labModes))
     .option("--egress-gateway <cluster...>", "clusters that get an egress gateway as well")
+    .option("--concurrency <workers>", "of each proxy, where its pod's annotation says nothing", workersCount)
     .option("--workload-cert-ttl <duration>", "life of workload certificates, such as 24h or 30s")
     .addOption(new Option("--log-level <level>", "of all its processes").choices(["error", "warn", "info", "debug"]))
     .action((options: UpOptions) =>
@@ -56,6 +57,7 @@ export function labCommand(done: (code: number) => void): Command {
           },
           ...(mode ? { mode } : {}),
           dataPlane: options.dataPlane,
+          ...(options.concurrency === undefined ? {} : { concurrency: options.concurrency }),
           ...(options.workloadCertTtl ? { workloadCertTtl: options.workloadCertTtl } : {}),
           ...(options.logLevel ? { logLevel: options.logLevel } : {}),
         });
@@ -151,6 +153,7 @@ interface UpOptions {
   readonly mode?: LabMode;
   readonly egressGateway?: string[];
   readonly dataPlane: DataPlane;
+  readonly concurrency?: number;
   readonly workloadCertTtl?: string;
   readonly logLevel?: "error" | "warn" | "info" | "debug";
 }

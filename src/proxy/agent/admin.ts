@@ -1,7 +1,7 @@
-import { type AdminReply, type AdminRoutes, explain, type Metrics } from "../../base/index.ts";
+import { type AdminReply, type AdminRoutes, explain } from "../../base/index.ts";
 import { resourceJson } from "../../proto/index.ts";
 import type { ConfigStore } from "../config/store.ts";
-import type { EmbeddedProxy } from "../proxy.ts";
+import type { DataPath } from "./data-path.ts";
 import type { Identity } from "./identity.ts";
 import type { NodeFacts } from "./node.ts";
 
@@ -11,17 +11,16 @@ export function adminRoutes(parts: {
   readonly ready: () => string | undefined;
   readonly stopping: () => boolean;
   readonly store: ConfigStore;
-  readonly proxy: EmbeddedProxy;
+  readonly proxy: DataPath;
   readonly identity: Identity;
-  readonly metrics: Metrics;
   readonly node: NodeFacts;
 }): AdminRoutes {
-  const { ready, stopping, store, proxy, identity, metrics, node } = parts;
+  const { ready, stopping, store, proxy, identity, node } = parts;
   const readiness = () => {
     const why = ready();
     return why === undefined ? { text: "ready\n" } : { status: 503, text: `${why}\n` };
   };
-  const prometheus = async () => ({ text: await metrics.text(), contentType: "text/plain; version=0.0.4" });
+  const prometheus = async () => ({ text: await proxy.metricsText(), contentType: "text/plain; version=0.0.4" });
   return {
     "GET /ready": readiness,
     "GET /healthz/ready": readiness,
@@ -30,8 +29,8 @@ export function adminRoutes(parts: {
     "GET /server_info": () => ({
       json: { state: stopping() ? "DRAINING" : ready() === undefined ? "LIVE" : "INITIALIZING", node },
     }),
-    "GET /listeners": () => ({ json: proxy.listeners() }),
-    "GET /clusters": () => ({ json: proxy.clusters() }),
+    "GET /listeners": async () => ({ json: (await proxy.views()).listeners }),
+    "GET /clusters": async () => ({ json: (await proxy.views()).clusters }),
     "GET /warming": () => ({ json: { warming: store.warming } }),
     "GET /certs": () => certificatesReply(identity),
     "GET /config_dump": ({ query }) => ({

@@ -12,7 +12,11 @@ import { type Cidr, parseHostname, parseIp, type SocketAddress } from "../../val
 import { ConfigStore } from "../config/store.ts";
 import { loadOriginalDestination } from "../l4/original-dst.ts";
 import { startProxy } from "../proxy.ts";
+import { forkWorkers, type WorkerProgram } from "../workers/fork.ts";
+import { handleBinder } from "../workers/shared-sockets.ts";
+import { startWorkers, type Workers } from "../workers/workers.ts";
 import { adminRoutes } from "./admin.ts";
+import { type DataPath, ownDataPath } from "./data-path.ts";
 import { prepareDiscovery } from "./discovery.ts";
 import { allSecrets, startFileSecrets } from "./file-secrets.ts";
 import { type IdentityConfig, startIdentity } from "./identity.ts";
@@ -33,6 +37,11 @@ export interface AgentConfig {
   readonly stateDir?: string;
   /** Ranges that the kernel captures even when the proxy connects to them, because it cannot tell who does. */
   readonly captured?: readonly Cidr[];
+  /**
+   * In how many processes connections are served, each on a core of its own: the present one when there is to be but one,
+   * else so many workers beside it. Limits and what is learned of endpoints (outliers) are each worker's own.
+   */
+  readonly workers?: { readonly count: number; readonly program: WorkerProgram };
   /** The workload's own resolver: mesh names from what the control plane told last, others from `forwardTo`. */
   readonly dns:
     | {
@@ -55,10 +64,10 @@ export async function startAgent(
 ): Promise<void> {
   const { clock, random, log, metrics } = deps;
   const captured = config.node.type === "sidecar" && config.node.interception === "REDIRECT";
-  const originalDestination = captured ? loadOriginalDestination() : undefined;
   const suffixes = ["global", "cluster.local"].flatMap((name) => parseHostname(name) ?? []);
   const names = new Names({ suffixes, searches: config.dns?.searches ?? [] });
-  const store = new ConfigStore({ clock, log });
+  let workers: Workers | undefined;
+  const store = new ConfigStore({ clock, log, onTaken: (...taken) => workers?.onTaken(...taken) });
   scope.defer(() => store.stop());
   const kept =
     config.stateDir === undefined
@@ -104,24 +113,28 @@ export async function startAgent(
   }
   // Stops after the proxy too: while that drains, whoever asks is told so.
   const adminScope = scope.child();
-  const proxy = await startProxy(
-    {
-      clock,
-      random,
-      log,
-      metrics,
-      store,
-      secrets: allSecrets([identity.secrets, store.secrets, files.current], scope),
-      resolve,
-      resolveDestination: async (host) => {
-        const ip = parseIp(host);
-        return ip ? [ip] : (await resolve(host, 4)).addresses;
-      },
-      originalDestination,
-      captured: config.captured,
-    },
-    scope,
-  );
+  const resolveDestination = async (host: string) => {
+    const ip = parseIp(host);
+    return ip ? [ip] : (await resolve(host, 4)).addresses;
+  };
+  const parts = { clock, random, log, metrics, store, resolve, resolveDestination };
+  const startOwn = async () => {
+    const originalDestination = captured ? loadOriginalDestination() : undefined;
+    const secrets = allSecrets([identity.secrets, store.secrets, files.current], scope);
+    const own = { ...parts, secrets, originalDestination, captured: config.captured };
+    return ownDataPath(await startProxy(own, scope), metrics);
+  };
+  const wanted = config.workers && config.workers.count > 1 ? config.workers : undefined;
+  const bind = handleBinder();
+  if (wanted && !bind) log.warn({}, "this runtime cannot share sockets among processes; going on with one");
+  if (wanted && bind) {
+    const { count, program } = wanted;
+    const settings = { redirected: captured, captured: config.captured ?? [] };
+    // Keys that the control plane told go with the configuration.
+    const secrets = allSecrets([identity.secrets, files.current], scope);
+    workers = startWorkers({ ...parts, secrets, count, settings, bind, start: forkWorkers(program, { log }) }, scope);
+  }
+  const proxy: DataPath = workers ?? (await startOwn());
   const ready = readiness({
     clock,
     scope,
@@ -138,7 +151,6 @@ export async function startAgent(
     store,
     proxy,
     identity,
-    metrics,
     node: config.node,
   });
   for (const address of config.admin) await startAdmin({ address, routes }, adminScope);

@@ -4,7 +4,7 @@ import type { WorkloadCertificate } from "../../ca/index.ts";
 import { type TypeUrl, typeUrls } from "../../proto/index.ts";
 import { FakeClock } from "../../testing/index.ts";
 import type { ConfigStore, DumpedResource } from "../config/store.ts";
-import type { EmbeddedProxy, ListenerView } from "../proxy.ts";
+import type { ListenerView } from "../proxy.ts";
 import { readiness } from "./readiness.ts";
 
 const listener = (of: Partial<ListenerView> = {}): ListenerView => ({
@@ -28,6 +28,7 @@ function scene(options: { readonly needsNames?: boolean } = {}) {
   const state = {
     listeners: [listener()],
     dump: [] as Partial<DumpedResource>[],
+    problem: undefined as string | undefined,
     discovery: undefined as Failure | undefined,
   };
   const ready = readiness({
@@ -35,7 +36,7 @@ function scene(options: { readonly needsNames?: boolean } = {}) {
     scope,
     certificates: { current, problem, ready: () => Promise.reject(new Error("not asked")), renew: () => {} },
     store: { dump: () => state.dump } as unknown as ConfigStore,
-    proxy: { listeners: () => state.listeners } as unknown as EmbeddedProxy,
+    proxy: { listeners: () => state.listeners, problem: () => state.problem },
     told: () => told,
     discoveryFailure: () => state.discovery,
     needsNames: options.needsNames ?? true,

@@ -2,7 +2,7 @@ import { type Clock, explain, type Scope } from "../../base/index.ts";
 import type { WorkloadCerts } from "../../ca/index.ts";
 import { type TypeUrl, typeUrls } from "../../proto/index.ts";
 import type { ConfigStore } from "../config/store.ts";
-import type { EmbeddedProxy } from "../proxy.ts";
+import type { DataPath } from "./data-path.ts";
 
 /**
  * Why callers should not come; undefined when they may. Before the first time that it is ready, every listener must be up.
@@ -14,7 +14,7 @@ export function readiness(parts: {
   readonly scope: Scope;
   readonly certificates: WorkloadCerts;
   readonly store: ConfigStore;
-  readonly proxy: EmbeddedProxy;
+  readonly proxy: Pick<DataPath, "listeners" | "problem">;
   readonly told: () => ReadonlySet<TypeUrl>;
   /** Why the control plane does not answer, when it does not. */
   readonly discoveryFailure: () => unknown;
@@ -32,7 +32,7 @@ export function readiness(parts: {
       return because(`the certificate ended at ${new Date(certificate.notAfter).toISOString()}`, problem.value);
     if (!told().has(typeUrls.listener)) return because("no configuration yet", discoveryFailure());
     if (needsNames && !told().has(typeUrls.names)) return because("no names yet", discoveryFailure());
-    return wasUp ? undefined : listenerDown();
+    return proxy.problem() ?? (wasUp ? undefined : listenerDown());
   };
 
   const listenerDown = () => {

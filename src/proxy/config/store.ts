@@ -48,6 +48,9 @@ interface NamedSecret {
   readonly secret: Secret;
 }
 
+/** What was taken: resources that are new or changed, and names that were removed. */
+export type OnTaken = (type: TypeUrl, updated: readonly Incoming[], removed: readonly string[]) => void;
+
 interface Kept<T> {
   readonly value: T;
   readonly bytes: Uint8Array;
@@ -94,15 +97,18 @@ export class ConfigStore {
   readonly #answered = new Set<string>();
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #onTaken: OnTaken;
   readonly #kept: { [K in Kind]: Map<string, Kept<unknown>> };
   /** When waiting began, by type and name. */
   readonly #waitingSince = new Map<string, number>();
   readonly #refused = new Map<string, string>();
   #wake: { cancel(): void } | undefined;
 
-  constructor(deps: { readonly clock: Clock; readonly log: Logger }) {
+  /** `onTaken` is told before what was taken is in force. */
+  constructor(deps: { readonly clock: Clock; readonly log: Logger; readonly onTaken?: OnTaken }) {
     this.#clock = deps.clock;
     this.#log = deps.log;
+    this.#onTaken = deps.onTaken ?? (() => {});
     this.#kept = {
       [typeUrls.cluster]: new Map(),
       [typeUrls.endpoints]: new Map(),
@@ -127,6 +133,7 @@ export class ConfigStore {
     if (!isKind(type)) return [];
     const kept = this.#kept[type];
     const refusals: RefusedResource[] = [];
+    const taken: Incoming[] = [];
     let different = type === typeUrls.secret && this.#answer([...changed.map(({ name }) => name), ...removed]);
     // Endpoints and routes that the server drops stay while something asks for them: who asks is dropped in its turn.
     for (const name of removed) {
@@ -144,6 +151,7 @@ export class ConfigStore {
       if (read.ok) {
         kept.set(name, { value: read.value, bytes, version, acceptedMs: this.#clock.now() });
         this.#refused.delete(`${type} ${name}`);
+        taken.push({ name, version, bytes });
         different = true;
       } else {
         const message = formatRefusals(read.refusals);
@@ -152,6 +160,9 @@ export class ConfigStore {
         this.#log.warn({ type: type.split(".").pop(), name, reason: message }, "configuration refused");
       }
     }
+    // A secret that cannot be read is answered too, and nobody waits for it.
+    const dropped = type === typeUrls.secret ? [...removed, ...refusals.map(({ name }) => name)] : removed;
+    if (taken.length > 0 || dropped.length > 0) this.#onTaken(type, taken, dropped);
     if (different) this.#settle();
     return refusals;
   }
@@ -161,6 +172,17 @@ export class ConfigStore {
     const before = this.#answered.size;
     for (const name of names) this.#answered.add(name);
     return this.#answered.size > before;
+  }
+
+  /** All that another store has to be told to be like this one, keys among it; `absent` are secrets that there are none of. */
+  whole(): { readonly resources: readonly (Incoming & { readonly type: TypeUrl })[]; readonly absent: readonly string[] } {
+    const secrets = this.#kept[typeUrls.secret];
+    return {
+      resources: (Object.keys(readers) as Kind[]).flatMap((type) =>
+        [...this.#kept[type]].map(([name, { version, bytes }]) => ({ type, name, version, bytes })),
+      ),
+      absent: [...this.#answered].filter((name) => !secrets.has(name)),
+    };
   }
 
   /** Everything accepted, for the admin's dump. There are no secrets among it. */

@@ -11,6 +11,12 @@ export interface Acceptor {
   close(): Promise<void>;
 }
 
+/** A bound socket that is other processes' as well; `release` says that it is not listened on here any more. */
+export interface SharedSocket {
+  readonly handle: unknown;
+  release(): void;
+}
+
 const ignore = () => {};
 
 /** How often a full table of descriptors is spoken of. */
@@ -27,6 +33,8 @@ export async function accept(options: {
   readonly maxConnections: number;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Who binds the address; this process itself when undefined. */
+  readonly bind?: ((address: SocketAddress) => Promise<SharedSocket>) | undefined;
   readonly onConnection: (socket: Socket) => void;
   readonly onShed: (reason: "out-of-descriptors" | "too-many-connections") => void;
 }): Promise<Acceptor> {
@@ -34,24 +42,14 @@ export async function accept(options: {
   const where = formatSocketAddress(address);
   const server = createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: 64 * 1024 });
   server.maxConnections = options.maxConnections;
+  const shared = await options.bind?.(address);
   await new Promise<void>((resolve, reject) => {
     server.once("error", (cause: NodeJS.ErrnoException) => {
-      const hint =
-        cause.code === "EADDRINUSE"
-          ? "which other process listens there?"
-          : cause.code === "EACCES"
-            ? "ports below 1024 need rights"
-            : undefined;
-      reject(
-        new Failure("proxy/listen", `cannot listen on "${where}": ${cause.code ?? cause.message}`, {
-          ...(hint ? { hint } : {}),
-          cause,
-        }),
-      );
+      shared?.release();
+      reject(cannotListen(address, cause.code ?? cause.message, cause));
     });
-    server.listen({ host: address.ip, port: address.port, backlog: 4096, ipv6Only: address.ip !== "::" }, () =>
-      resolve(),
-    );
+    if (shared) server.listen(shared.handle, backlog, resolve);
+    else server.listen({ host: address.ip, port: address.port, backlog, ipv6Only: address.ip !== "::" }, resolve);
   });
   server.removeAllListeners("error");
   let saidMs = Number.NEGATIVE_INFINITY;
@@ -81,7 +79,24 @@ export async function accept(options: {
     close: () => {
       // The callback waits for connections too; those are somebody else's to wait for.
       server.close();
+      shared?.release();
       return Promise.resolve();
     },
   };
+}
+
+const backlog = 4096;
+
+/** Why an address cannot be had, from the system's code. */
+export function cannotListen(address: SocketAddress, code: string, cause?: unknown): Failure {
+  const hint =
+    code === "EADDRINUSE"
+      ? "which other process listens there?"
+      : code === "EACCES"
+        ? "ports below 1024 need rights"
+        : undefined;
+  return new Failure("proxy/listen", `cannot listen on "${formatSocketAddress(address)}": ${code}`, {
+    ...(hint ? { hint } : {}),
+    ...(cause === undefined ? {} : { cause }),
+  });
 }

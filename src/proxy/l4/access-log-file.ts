@@ -1,4 +1,4 @@
-import { close, open, write } from "node:fs";
+import { close, fstatSync, open, write } from "node:fs";
 import type { Clock, Logger, Timer } from "../../base/index.ts";
 import type { AccessLogConfig } from "../config/access-log.ts";
 import type { AccessLog, AccessRecord } from "./access-log.ts";
@@ -16,6 +16,9 @@ const standard: Readonly<Record<string, number>> = { "/dev/stdout": 1, "/dev/std
 /** Lines stand in blocks of this many bytes: as bytes they cost the collector of garbage nothing while they wait. */
 const blockBytes = 128 * 1024;
 
+/** What one write puts into a pipe in one piece whoever else writes to it (PIPE_BUF of Linux; pipe(7)). */
+const pipeBytes = 4096;
+
 interface Block {
   readonly bytes: Buffer;
   readonly lines: number;
@@ -26,6 +29,7 @@ export class LineFile {
   readonly #path: string;
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #shared: boolean;
   /** Full ones, first in first out. */
   #blocks: Block[] = [];
   /** The one that is being filled, up to `#filled` bytes. */
@@ -39,10 +43,13 @@ export class LineFile {
   #writing: Promise<void> | undefined;
   #failing = false;
   #descriptor: number | undefined;
+  /** Bytes of one write at the most; more only for a line that is longer. */
+  #atOnce = Number.POSITIVE_INFINITY;
   #stopped = false;
 
-  constructor(path: string, deps: { readonly clock: Clock; readonly log: Logger }) {
+  constructor(path: string, deps: LogDeps) {
     this.#path = path;
+    this.#shared = deps.shared ?? false;
     this.#clock = deps.clock;
     this.#log = deps.log;
   }
@@ -101,6 +108,13 @@ export class LineFile {
     this.#lines++;
   }
 
+  /** Files keep the writes of several processes apart by themselves; pipes only small ones. */
+  async #open(): Promise<number> {
+    const descriptor = standard[this.#path] ?? (await openForAppend(this.#path));
+    if (this.#shared && !fstatSync(descriptor).isFile()) this.#atOnce = pipeBytes;
+    return descriptor;
+  }
+
   #seal(): void {
     if (this.#current && this.#filled > 0) {
       this.#blocks.push({ bytes: this.#current.subarray(0, this.#filled), lines: this.#lines });
@@ -119,9 +133,10 @@ export class LineFile {
       const { bytes, lines } = blocks[0]!;
       let rest = bytes;
       try {
-        this.#descriptor ??= standard[this.#path] ?? (await openForAppend(this.#path));
+        this.#descriptor ??= await this.#open();
         while (rest.length > 0) {
-          const written = await writeSome(this.#descriptor, rest);
+          const piece = rest.length <= this.#atOnce ? rest : wholeLines(rest, this.#atOnce);
+          const written = await writeSome(this.#descriptor, piece);
           rest = rest.subarray(written);
           this.#waiting -= written;
         }
@@ -152,6 +167,13 @@ export class LineFile {
   }
 }
 
+/** The lines that fit into so many bytes, or the first one alone where even that does not. */
+export function wholeLines(bytes: Buffer, most: number): Buffer {
+  const last = bytes.lastIndexOf(10, most - 1);
+  const end = last >= 0 ? last : bytes.indexOf(10, most);
+  return end < 0 ? bytes : bytes.subarray(0, end + 1);
+}
+
 const openForAppend = (path: string) =>
   new Promise<number>((resolve, reject) =>
     open(path, "a", 0o644, (error, fd) => (error ? reject(error) : resolve(fd))),
@@ -162,13 +184,20 @@ const writeSome = (descriptor: number, bytes: Buffer) =>
     write(descriptor, bytes, (error, written) => (error ? reject(error) : resolve(written))),
   );
 
+export interface LogDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Whether other processes write to the same files. */
+  readonly shared?: boolean;
+}
+
 /** The files that access logs go to, one per path however many listeners name it. */
 export class AccessLogs {
   readonly #files = new Map<string, LineFile>();
   readonly #made = new WeakMap<readonly AccessLogConfig[], AccessLog>();
-  readonly #deps: { readonly clock: Clock; readonly log: Logger };
+  readonly #deps: LogDeps;
 
-  constructor(deps: { readonly clock: Clock; readonly log: Logger }) {
+  constructor(deps: LogDeps) {
     this.#deps = deps;
   }
 

@@ -5,7 +5,7 @@ import { FakeClock, scratchDir } from "../../testing/index.ts";
 import type { Ip } from "../../values/index.ts";
 import type { AccessLogConfig } from "../config/access-log.ts";
 import type { AccessRecord } from "./access-log.ts";
-import { AccessLogs, LineFile } from "./access-log-file.ts";
+import { AccessLogs, LineFile, wholeLines } from "./access-log-file.ts";
 import { formatter } from "./access-log-format.ts";
 import { connectionRecord } from "./tcp-proxy.ts";
 
@@ -151,4 +151,13 @@ test("lines that nobody writes down do not pile up for ever", () => {
   const file = new LineFile("/dev/full", { clock: new FakeClock(), log: silentLogger });
   for (let i = 0; i < 6000; i++) file.write("x".repeat(1024));
   expect(file.dropped).toBeGreaterThan(1000);
+});
+
+test("what one write gives a pipe that others write to as well ends with a line", () => {
+  const cut = (text: string, most: number) => wholeLines(Buffer.from(text), most).toString();
+  expect(cut("one\ntwo\nthree\n", 9)).toBe("one\ntwo\n");
+  expect(cut("one\ntwo\nthree\n", 8)).toBe("one\ntwo\n");
+  expect(cut("one\ntwo\nthree\n", 7)).toBe("one\n");
+  expect(cut("a long line\nb\n", 4)).toBe("a long line\n");
+  expect(cut("no end", 3)).toBe("no end");
 });
