@@ -175,7 +175,10 @@ export class ConfigStore {
   }
 
   /** All that another store has to be told to be like this one, keys among it; `absent` are secrets that there are none of. */
-  whole(): { readonly resources: readonly (Incoming & { readonly type: TypeUrl })[]; readonly absent: readonly string[] } {
+  whole(): {
+    readonly resources: readonly (Incoming & { readonly type: TypeUrl })[];
+    readonly absent: readonly string[];
+  } {
     const secrets = this.#kept[typeUrls.secret];
     return {
       resources: (Object.keys(readers) as Kind[]).flatMap((type) =>

@@ -1,12 +1,16 @@
+import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, onTestFinished, test } from "vitest";
 import { Cell, Failure, Metrics, type MetricsSnapshot, Scope, silentLogger } from "../../base/index.ts";
+import { SecretSchema } from "../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
+import { DownstreamTlsContextSchema } from "../../proto/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { typeUrls } from "../../proto/index.ts";
 import { FakeClock } from "../../testing/index.ts";
 import type { Ip } from "../../values/index.ts";
 import { certificateSecret, type Secrets, trustSecret } from "../config/secret.ts";
 import { ConfigStore } from "../config/store.ts";
 import type { ListenerView } from "../proxy.ts";
-import { listener, socketAddress, staticCluster, tcpProxy } from "../testdata/resources.ts";
+import { TestRoot } from "../testdata/certificates.ts";
+import { any, listener, socketAddress, staticCluster, tcpProxy } from "../testdata/resources.ts";
 import type { FromWorker, ToWorker } from "./messages.ts";
 import { startWorkers, type Workers } from "./workers.ts";
 
@@ -20,6 +24,30 @@ const view = (name: string, of: Partial<ListenerView> = {}): ListenerView => ({
   chains: [{ name: "", open: 1 }],
   ...of,
 });
+
+/** A listener's TLS that needs roots which the control plane tells. */
+const toldTls = (name: string) => ({
+  name: "envoy.transport_sockets.tls",
+  configType: {
+    case: "typedConfig" as const,
+    value: any(DownstreamTlsContextSchema, {
+      commonTlsContext: {
+        tlsCertificateSdsSecretConfigs: [{ name: "default" }],
+        validationContextType: {
+          case: "validationContextSdsSecretConfig",
+          value: { name, sdsConfig: { configSourceSpecifier: { case: "ads", value: {} } } },
+        },
+      },
+    }),
+  },
+});
+const key = async (name: string) => {
+  const { trust } = await TestRoot.make();
+  const inlineBytes = Buffer.from(trust.kind === "trust" ? trust.roots : "");
+  const trustedCa = { specifier: { case: "inlineBytes" as const, value: inlineBytes } };
+  const message = create(SecretSchema, { name, type: { case: "validationContext", value: { trustedCa } } });
+  return { name, version: "1", bytes: toBinary(SecretSchema, message) };
+};
 
 /** Workers that say and do what the test wants. */
 function scene(count = 2) {
@@ -124,6 +152,31 @@ test("each worker begins with all that was taken, and is told what is taken afte
     expect(told?.updated.map(({ name, bytes }) => [name, bytes instanceof Uint8Array])).toEqual([["d", true]]);
     expect(told?.removed).toEqual(["c"]);
   }
+});
+
+test("a key that the control plane told goes to every worker, also to one that comes later", async () => {
+  const { clock, store, started, begin } = scene();
+  const uses = (name: string, secret: string) =>
+    listener(name, {
+      address: socketAddress("127.0.0.1", name.length),
+      filterChains: [{ filters: [tcpProxy("c")], transportSocket: toldTls(secret) }],
+    });
+  store.apply(typeUrls.listener, [uses("a", "here"), uses("bb", "nowhere")], []);
+  begin();
+  store.apply(typeUrls.secret, [await key("here")], ["nowhere"]);
+  for (const one of started) {
+    const [told] = one.of("resources");
+    expect([told?.type, told?.updated.map(({ name }) => name), told?.removed]).toEqual([
+      typeUrls.secret,
+      ["here"],
+      ["nowhere"],
+    ]);
+  }
+  started[0]!.end("was ended by SIGKILL");
+  clock.advance(100);
+  const [again] = started[2]!.of("begin");
+  expect(again?.resources.map(({ name }) => name).sort()).toEqual(["a", "bb", "here"]);
+  expect(again?.absent).toEqual(["nowhere"]);
 });
 
 test("a certificate that was renewed goes to every worker", () => {
