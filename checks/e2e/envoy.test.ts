@@ -2,21 +2,29 @@ import { expect, test } from "vitest";
 import { dataPlanes } from "../../src/lab/index.ts";
 import { needs } from "../requirements.ts";
 import { isthmus } from "./isthmus.ts";
+import { upLab } from "./lab.ts";
 
-test("where applications name their proxy there is no Envoy, and that is said before anything starts", async (context) => {
-  needs(context, "envoy");
-  const refused = await isthmus([
-    "demo",
-    "--once",
-    "--data-plane",
-    "mixed",
-    "--mode",
-    "explicit",
-    "--name",
-    "envoy-no",
-  ]);
-  expect(refused.code).toBe(1);
-  expect(refused.stdout).toMatch(/data plane "mixed" cannot be had in mode "explicit".*\(lab\/mode\)/);
+test("where applications name their proxy, Envoy leads them as well, by HTTP and by SOCKS", async (context) => {
+  needs(context, "envoy", "curl");
+  const lab = await upLab({
+    name: "envoy-explicit",
+    args: ["--explicit", "--data-plane", "envoy"],
+    timeoutMs: 170_000,
+  });
+  try {
+    const url = "http://httpbin.bar.global:8000/headers";
+    // The environment names the proxy; CONNECT and SOCKS are asked for in words.
+    for (const how of [[], ["--proxytunnel"], ["--socks5-hostname", ""]] as const) {
+      const proxy = (await lab.exec("cluster1", "sleep", "sh", "-c", "echo $HTTP_PROXY")).stdout.trim();
+      const words = how[0] === "--socks5-hostname" ? ["--noproxy", "", how[0], proxy.replace("http://", "")] : how;
+      const { stdout, stderr } = await lab.exec("cluster1", "sleep", "curl", "-sS", "-m", "10", ...words, url);
+      expect(stdout, `${words.join(" ")}: ${stderr}`).toContain(caller);
+    }
+    const gone = await lab.exec("cluster1", "sleep", "curl", "-s", "-m", "10", "-i", "http://nobody.bar.global:8000/");
+    expect(gone.stdout).toMatch(/^HTTP\/1\.1 502 .*"nobody\.bar\.global"/s);
+  } finally {
+    await lab.down();
+  }
 });
 
 const caller = "URI=spiffe://cluster.local/ns/foo/sa/sleep";

@@ -75,6 +75,8 @@ export interface ProxyLine {
   /** Only without redirection: the port of the lab's listener to the application's own. */
   readonly appPorts: Readonly<Record<string, number>> | undefined;
   readonly explicitPort: number | undefined;
+  /** Only with an Envoy beside an explicit port. */
+  readonly envoyExplicitPort: number | undefined;
   readonly dnsListen: string | undefined;
   readonly dnsUpstream: readonly string[];
   readonly adminPort: number | undefined;
@@ -122,6 +124,7 @@ export function proxyLine(options: ProxyLine): readonly string[] {
     ...(envoy === undefined && options.captured.length > 0 ? ["--captured", options.captured.join(",")] : []),
     ...(options.appPorts ? ["--app-ports", JSON.stringify(options.appPorts)] : []),
     ...(options.explicitPort === undefined ? [] : ["--explicit-port", String(options.explicitPort)]),
+    ...(options.envoyExplicitPort === undefined ? [] : ["--envoy-explicit-port", String(options.envoyExplicitPort)]),
     ...(options.dnsListen ? ["--dns-listen", options.dnsListen] : []),
     ...(options.dnsListen ? ["--dns-search", searchDomains(options.namespace).join(",")] : []),
     ...(options.dnsUpstream.length > 0 ? ["--dns-upstream", options.dnsUpstream.join(",")] : []),

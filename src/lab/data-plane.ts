@@ -1,6 +1,5 @@
 import { copyFileSync, linkSync } from "node:fs";
 import { join } from "node:path";
-import { Failure } from "../base/index.ts";
 import { envoyPlaces, locateEnvoy } from "../proxy/index.ts";
 import type { LabPlan } from "./supervisor.ts";
 import type { DataPlane, LabMode, LabUpOptions } from "./types.ts";
@@ -20,11 +19,6 @@ export async function envoyOf(
 ): Promise<LabPlan["envoy"]> {
   const { dataPlane = "embedded", clusters } = options;
   if (dataPlane === "embedded") return undefined;
-  if (place.mode === "explicit") {
-    throw new Failure("lab/mode", `data plane "${dataPlane}" cannot be had in mode "explicit": Envoy speaks no SOCKS`, {
-      hint: "--mode netns or userns, or the embedded proxy",
-    });
-  }
   const { path } = await locateEnvoy(envoyPlaces(process.env, options.envoy));
   const names = clusters.map(({ name }) => name);
   return {

@@ -41,6 +41,7 @@ export class PodMaker {
       if (explicit) {
         await this.#ports.reserve([
           `${name}/explicit`,
+          ...(parts.envoy === undefined ? [] : [`${name}/behind-explicit`]),
           ...(role ? [] : listened.flatMap((port) => [`${name}/in/${port}`, `${name}/app/${port}`])),
         ]);
       }
@@ -118,6 +119,8 @@ export class PodMaker {
       captured: parts.mode === "userns" && wanted.injected ? [virtualCidr, serviceCidr] : [],
       appPorts: Object.keys(appPorts).length > 0 ? appPorts : undefined,
       explicitPort: role || !explicit ? undefined : this.#ports.get(`${name}/explicit`),
+      envoyExplicitPort:
+        role || !explicit || parts.envoy === undefined ? undefined : this.#ports.get(`${name}/behind-explicit`),
       dnsListen: explicit || role ? undefined : "127.0.0.1:15053",
       dnsUpstream: explicit ? [] : [plan.controlPlane, plan.router],
       adminPort: explicit ? undefined : 15000,

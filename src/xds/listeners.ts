@@ -83,7 +83,10 @@ export function explicitOutbound(mesh: Mesh, port: number): Versioned {
       useOriginalDst: true,
       trafficDirection: TrafficDirection.OUTBOUND,
       metadata: { filterMetadata: { isthmus: { explicit: true } } },
+      // An Envoy gets its connections from the agent, which heard the wish and says it in this header.
+      listenerFilters: [proxyProtocol("require")],
       accessLog: [accessLog(name, "connections")],
+      filterChains: [loopGuard(name, port)],
       defaultFilterChain: {
         name: "explicit-catchall-tcp",
         filters: [tcpProxy({ listener: name, statPrefix: fallbackCluster(mesh), to: fallbackCluster(mesh) })],

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { Command, Option } from "commander";
-import { createLogger, Metrics, systemClock } from "../../base/index.ts";
+import { createLogger, Failure, Metrics, systemClock } from "../../base/index.ts";
 import { envoyPlaces, locateEnvoy, startEnvoyAgent } from "../../proxy/index.ts";
 import { type AgentFlags, agentConfigFrom, withAgentOptions } from "../agent-flags.ts";
 import { parseDuration } from "../duration.ts";
@@ -12,6 +12,7 @@ interface Flags extends AgentFlags {
   readonly envoy?: string;
   readonly runDir?: string;
   readonly concurrency?: number;
+  readonly envoyExplicitPort?: string;
   readonly envoyLogLevel: string;
 }
 
@@ -26,6 +27,7 @@ export function agentCommand(): Command {
     .option("--envoy <file>", "the Envoy to run; else ISTHMUS_ENVOY, PATH, or what isthmus envoy install put there")
     .option("--run-dir <dir>", "for sockets and the bootstrap, of this agent alone; a temporary one when absent")
     .option("--concurrency <workers>", "Envoy's worker threads; 0 or absent for one a core", workersCount)
+    .option("--envoy-explicit-port <port>", "with --explicit-port: a port on 127.0.0.1 between the agent and its Envoy")
     .addOption(new Option("--envoy-log-level <level>").choices(envoyLogLevels).default("warning"))
     .action((flags: Flags) => {
       const log = createLogger({ level: flags.logLevel, name: "agent" });
@@ -33,6 +35,12 @@ export function agentCommand(): Command {
       metrics.collectProcess();
       const { admin, ...config } = agentConfigFrom(flags);
       const adminPort = flags.adminPort === "off" ? undefined : portNumber(flags.adminPort, "--admin-port");
+      if (flags.explicitPort !== undefined && flags.envoyExplicitPort === undefined)
+        throw new Failure("usage/port", "--explicit-port wants --envoy-explicit-port: Envoy listens behind the agent");
+      const explicitPort =
+        flags.envoyExplicitPort === undefined
+          ? undefined
+          : portNumber(flags.envoyExplicitPort, "--envoy-explicit-port");
       return runUntilSignalled({ log, drainMs: parseDuration(flags.drain, "--drain") }, async (scope) => {
         const { path: binary, version } = await locateEnvoy(envoyPlaces(process.env, flags.envoy));
         log.info({ binary, version }, "Envoy found");
@@ -47,6 +55,7 @@ export function agentCommand(): Command {
               runDir: flags.runDir === undefined ? undefined : resolve(flags.runDir),
               concurrency: flags.concurrency || undefined,
               logLevel: flags.envoyLogLevel,
+              explicitPort,
             },
           },
           { clock: systemClock, random: Math.random, log, metrics, writeLine: printLine },

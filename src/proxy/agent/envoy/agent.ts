@@ -4,15 +4,17 @@ import { join } from "node:path";
 import { type Clock, Failure, type Logger, type Metrics, type Scope, startAdmin } from "../../../base/index.ts";
 import { startDnsServer } from "../../../dns/index.ts";
 import { typeUrls } from "../../../proto/index.ts";
-import { parseHostname } from "../../../values/index.ts";
+import { type Ip, parseHostname, parseIp } from "../../../values/index.ts";
 import type { AgentConfig } from "../agent.ts";
 import { startFileSecrets } from "../file-secrets.ts";
 import { startIdentity } from "../identity.ts";
 import { openKeptState } from "../kept-state.ts";
 import { Names } from "../names.ts";
 import { nodeMessage } from "../node.ts";
+import { nameResolver } from "../resolver.ts";
 import { envoyAdminRoutes } from "./admin.ts";
 import { type EnvoyAdmin, envoyBootstrap } from "./bootstrap.ts";
+import { startExplicitFront } from "./explicit-front.ts";
 import { startKeeping } from "./keep.ts";
 import { startKeptSource } from "./kept-source.ts";
 import { type NamesClient, startNamesClient } from "./names-client.ts";
@@ -31,6 +33,8 @@ export interface EnvoyAgentConfig extends Omit<AgentConfig, "captured"> {
     readonly runDir: string | undefined;
     readonly concurrency: number | undefined;
     readonly logLevel: string;
+    /** Where Envoy listens for what applications asked of the explicit port; only beside one. */
+    readonly explicitPort: number | undefined;
   };
 }
 
@@ -52,7 +56,10 @@ export async function startEnvoyAgent(
   scope: Scope,
 ): Promise<void> {
   const { clock, log, metrics } = deps;
-  const { node, dns, envoy: settings } = config;
+  const { dns, envoy: settings } = config;
+  // Applications speak to the agent, and the control plane gives Envoy its listener behind it.
+  const explicit = config.node.explicitPort;
+  const node = explicit === undefined ? config.node : { ...config.node, explicitPort: settings.explicitPort };
   const folder = runFolder(settings.runDir, scope);
   const admin: EnvoyAdmin =
     settings.adminPort === undefined
@@ -83,6 +90,21 @@ export async function startEnvoyAgent(
       scope,
     );
   }
+  if (explicit !== undefined && settings.explicitPort !== undefined) {
+    const resolve = nameResolver({ names, servers: dns?.forwardTo ?? [] });
+    await startExplicitFront(
+      {
+        listen: { ip: "127.0.0.1" as Ip, port: explicit },
+        envoyPort: settings.explicitPort,
+        resolve: async (host) => {
+          const ip = parseIp(host);
+          return ip ? [ip] : (await resolve(host, 4)).addresses;
+        },
+      },
+      { clock, log },
+      scope,
+    );
+  }
   const { certificates } = identity;
   let envoy: EnvoyProcess | undefined;
   let client: NamesClient | undefined;
@@ -92,7 +114,7 @@ export async function startEnvoyAgent(
     certificates,
     admin,
     envoy: () => envoy,
-    names: () => (dns ? client : null),
+    names: () => (dns || explicit !== undefined ? client : null),
   });
   const routes = envoyAdminRoutes({ ready, admin, identity, metrics, node });
   for (const address of config.admin) await startAdmin({ address, routes }, scope);
@@ -120,7 +142,7 @@ export async function startEnvoyAgent(
     .ready(scope.signal)
     .then(async () => {
       // Where there is no resolver, what it is told says at least when the control plane answers again.
-      if (dns || resumed) {
+      if (dns || resumed || explicit !== undefined) {
         const target = config.identity.discovery;
         const toldBefore = resumed?.resources.filter(({ type }) => type === typeUrls.names);
         const asked = { target, security: identity.security, node: () => nodeMessage(node), names, kept: toldBefore };
