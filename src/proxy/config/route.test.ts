@@ -72,6 +72,17 @@ const rows: ReadonlyArray<readonly [it: string, given: Given, expected: string]>
     "direct_response.status: must be between 200 and 599, got 99",
   ],
   [
+    "a direct response that is longer than the table allows",
+    of({
+      match,
+      action: {
+        case: "directResponse",
+        value: { status: 200, body: { specifier: { case: "inlineBytes", value: new Uint8Array(4097) } } },
+      },
+    }),
+    "direct_response.body: is 4097 bytes long, at most 4096 are allowed",
+  ],
+  [
     "a domain of two virtual hosts",
     {
       name: "t",
@@ -97,6 +108,12 @@ const rows: ReadonlyArray<readonly [it: string, given: Given, expected: string]>
 
 describe("a route configuration is refused, with its place, for", () => {
   for (const [it, given, expected] of rows) test(it, () => expect(refusals(given)).toContain(expected));
+
+  test("nothing, where the table allows a longer direct response", () => {
+    const body = { specifier: { case: "inlineBytes", value: new Uint8Array(4097) } };
+    const given = of({ match, action: { case: "directResponse", value: { status: 200, body } } });
+    expect(refusals({ ...given, maxDirectResponseBodySizeBytes: 5000 })).toBe("");
+  });
 
   test("all that is wrong with it at once", () => {
     const both = refusals(of({ match }, forward({ retryPolicy: { retryOn: "no" } })));

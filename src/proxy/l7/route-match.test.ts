@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { RequestHead } from "./message.ts";
-import { findRoute, findVirtualHost, normalAuthority, rewritePath } from "./route-match.ts";
+import { changeHeaders, findRoute, findVirtualHost, normalAuthority, rewritePath } from "./route-match.ts";
 import { tableOf } from "./testing/rig.ts";
 
 const request = (path: string, headers: string[] = [], method = "GET"): RequestHead => ({
@@ -136,6 +136,69 @@ describe("the route of a request", () => {
     const start = performance.now();
     expect(cluster(request(`/${"a".repeat(60)}!`))).toBe("rest");
     expect(performance.now() - start).toBeLessThan(100);
+  });
+});
+
+describe("a header that must not have a value", () => {
+  const excluding = (treatMissingHeaderAsEmpty: boolean) => {
+    const value = { matchPattern: { case: "prefix", value: "v1" } } as const;
+    const headers = [
+      {
+        name: "x-version",
+        invertMatch: true,
+        treatMissingHeaderAsEmpty,
+        headerMatchSpecifier: { case: "stringMatch", value } as const,
+      },
+    ];
+    const match = { pathSpecifier: { case: "prefix", value: "/" }, headers } as const;
+    const table = tableOf({
+      name: "t",
+      virtualHosts: [{ name: "h", domains: ["*"], routes: [{ match, action: to("x") }] }],
+    });
+    return (fields: string[]) => findRoute(table.virtualHosts[0]!, request("/", fields), "http", () => 0) !== undefined;
+  };
+  test("may be missing where that counts as empty, and only there", () => {
+    expect(excluding(true)([])).toBe(true);
+    expect(excluding(false)([])).toBe(false);
+  });
+  test("may have another", () => {
+    expect(excluding(true)(["x-version", "v2"])).toBe(true);
+    expect(excluding(true)(["x-version", "v1.5"])).toBe(false);
+  });
+});
+
+test("the scheme is what a proxy in front says, else the connection's", () => {
+  const headers = [{ name: ":scheme", headerMatchSpecifier: { case: "exactMatch", value: "https" } as const }];
+  const match = { pathSpecifier: { case: "prefix", value: "/" }, headers } as const;
+  const table = tableOf({
+    name: "t",
+    virtualHosts: [{ name: "h", domains: ["*"], routes: [{ match, action: to("x") }] }],
+  });
+  const matches = (fields: string[], scheme: string) =>
+    findRoute(table.virtualHosts[0]!, request("/", fields), scheme, () => 0) !== undefined;
+  expect(matches([], "https")).toBe(true);
+  expect(matches(["x-forwarded-proto", "https"], "http")).toBe(true);
+  expect(matches(["x-forwarded-proto", "gopher"], "http")).toBe(false);
+});
+
+describe("a header that a route sets", () => {
+  const operators = { substituted: (template: string) => (template === "%NOTHING%" ? "" : `<${template}>`) };
+  test("is left alone when its operator stands for nothing", () => {
+    const headers = ["a", "1"];
+    changeHeaders(headers, [{ kind: "overwrite", name: "a", value: "%NOTHING%" }], operators);
+    expect(headers).toEqual(["a", "1"]);
+  });
+  test("may be empty, and may hold what operators say", () => {
+    const headers = ["a", "1"];
+    changeHeaders(
+      headers,
+      [
+        { kind: "overwrite", name: "a", value: "" },
+        { kind: "append", name: "b", value: "%B%" },
+      ],
+      operators,
+    );
+    expect(headers).toEqual(["a", "", "b", "<%B%>"]);
   });
 });
 

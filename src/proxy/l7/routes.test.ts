@@ -141,8 +141,38 @@ describe("weighted clusters", () => {
   });
 });
 
+describe("a direct response", () => {
+  test("of bytes that are no text comes as they are", async () => {
+    const body = { specifier: { case: "inlineBytes", value: new Uint8Array([0, 0x80, 0xff]) } } as const;
+    const action = { case: "directResponse", value: { status: 200, body } } as const;
+    rig = await startRig({ table: routes({ match: prefix("/"), action }) });
+    const answer = await talk(rig.port, get(), { until: "\xff" });
+    expect(answer).toContain("content-length: 3\r\n");
+    expect(answer.endsWith("\r\n\r\n\0\x80\xff")).toBe(true);
+  });
+
+  test("has headers that tell of itself", async () => {
+    const action = { case: "directResponse", value: { status: 418 } } as const;
+    const responseHeadersToAdd = [{ header: { key: "x-code", value: "%RESPONSE_CODE% of %REQ(:path):3%" } }];
+    rig = await startRig({ table: routes({ match: prefix("/"), action, responseHeadersToAdd }) });
+    expect(await talk(rig.port, get("/long"), { until: whole })).toContain("x-code: 418 of /lo\r\n");
+  });
+});
+
+describe("a path rewritten by a regex", () => {
+  test("takes groups, the whole match and backslashes into its place", async () => {
+    const regexRewrite = { pattern: { regex: "/(a+)" }, substitution: "/\\1-\\0-\\\\$1" };
+    const action = {
+      case: "route",
+      value: { clusterSpecifier: { case: "cluster", value: "app" }, regexRewrite },
+    } as const;
+    rig = await startRig({ table: routes({ match: prefix("/"), action }), clusters: [await named("app")] });
+    expect(await talk(rig.port, get("/aa"), { until: ">" })).toContain("<app GET /aa-/aa-\\$1");
+  });
+});
+
 describe("CORS", () => {
-  const cors = () =>
+  const cors = ({ origin = "https://page.example", forward = true } = {}) =>
     tableOf({
       name: "test",
       virtualHosts: [
@@ -150,7 +180,8 @@ describe("CORS", () => {
           name: "all",
           domains: ["*"],
           cors: {
-            allowOriginStringMatch: [{ matchPattern: { case: "exact", value: "https://page.example" } }],
+            allowOriginStringMatch: [{ matchPattern: { case: "exact", value: origin } }],
+            forwardNotMatchingPreflights: forward,
             allowMethods: "GET,PUT",
             allowHeaders: "x-a",
             exposeHeaders: "x-b",
@@ -184,6 +215,20 @@ describe("CORS", () => {
     const answer = await talk(rig.port, preflight("https://other.example"), { until: ">" });
     expect(answer).toContain("<app OPTIONS /x");
     expect(answer).not.toContain("access-control");
+  });
+
+  test("answers the preflight of any other page where it is not to be passed on, and lets nobody in by that", async () => {
+    rig = await startRig({ table: cors({ forward: false }), clusters: [await named("app")] });
+    const answer = await talk(rig.port, preflight("https://other.example"), { until: whole });
+    expect(answer).toMatch(/^HTTP\/1\.1 200 /);
+    expect(answer).not.toContain("access-control-allow-origin");
+    expect(rig.records[0]).toMatchObject({ details: "cors.response", upstreamCluster: undefined });
+  });
+
+  test("takes a star for every page", async () => {
+    rig = await startRig({ table: cors({ origin: "*" }), clusters: [await named("app")] });
+    const answer = await talk(rig.port, get("/", "Origin: https://any.example\r\n"), { until: ">" });
+    expect(answer).toContain("access-control-allow-origin: https://any.example\r\n");
   });
 
   test("tells a page that may so in the server's answer", async () => {
