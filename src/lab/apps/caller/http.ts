@@ -57,6 +57,8 @@ export class HttpCaller {
     const work = async () => {
       const own = this.#idle.pop() ?? (await this.#dial());
       socket = own;
+      // A socket that is destroyed no longer knows it.
+      const port = portOf(own);
       const body = this.#body();
       return new Promise<Partial<Result>>((resolve, reject) => {
         const call = request({
@@ -84,7 +86,7 @@ export class HttpCaller {
                 headers: joined(response.headersDistinct),
                 body: text,
                 bytes,
-                ...portOf(own),
+                ...port,
               });
             })
             .catch(reject);
