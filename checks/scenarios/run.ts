@@ -172,8 +172,10 @@ class ScenarioRun {
     const gateways = [...new Set([...(expect.through ?? []), ...(expect.notThrough ?? [])])];
     const news = new NewLines();
     const proxyLogs = new Map<string, readonly string[]>();
-    for (const at of new Set([...flagsOf(expect).map((flag) => flag.at), ...(expect.logged ? [""] : [])])) {
-      const files = (await lab.places(at === "" ? step.from : at, "istio-proxy")).map(({ logFile }) => logFile);
+    // The caller's own is read in any case: it has the most to say where something is wrong.
+    for (const at of new Set(["", ...flagsOf(expect).map((flag) => flag.at)])) {
+      const found = await lab.places(at === "" ? step.from : at, "istio-proxy").catch(() => []);
+      const files = found.map(({ logFile }) => logFile);
       proxyLogs.set(at, files);
       for (const file of files) news.skip(file);
     }
@@ -198,13 +200,17 @@ class ScenarioRun {
     };
     let wrong = look();
     // Only what logs tell can come later than the answer.
-    const byLogs = proxyLogs.size > 0 || expect.reached !== undefined || expect.saw || expect.caller !== undefined;
+    const byLogs =
+      expect.flag !== undefined || expect.reached !== undefined || expect.saw || expect.caller !== undefined;
     const until = performance.now() + (step.withinMs === undefined ? logMs : 500);
     while (wrong.length > 0 && byLogs && performance.now() < until) {
       await sleep(logPollMs);
       wrong = look();
     }
-    return wrong;
+    // What the proxy says of it is worth a moment, unless it is asked again anyway.
+    for (let more = 0; wrong.length > 0 && !step.withinMs && !flags.get("")?.length && more < 50; more++)
+      await sleep(logPollMs).then(look);
+    return wrong.length === 0 ? [] : [...wrong, ...storyOf(flags.get("") ?? [])];
   }
 }
 
@@ -259,6 +265,20 @@ function appLine(line: string, key: string): readonly AppLine[] {
     const seen = value as unknown as AppLine;
     return seen.headers?.["x-scenario-key"] === key ? [seen] : [];
   });
+}
+
+/** What the caller's proxy says of the calls, each thing once. */
+function storyOf(lines: readonly AccessLine[]): readonly string[] {
+  const fields = ["response_code", "response_flags", "duration", "upstream_cluster", "upstream_host", "attempts"];
+  const details = ["response_code_details", "upstream_transport_failure_reason", "connection_termination_details"];
+  const told = lines.map((line) => {
+    const said = [...fields, ...details].flatMap((field) => {
+      const value = line[field];
+      return value === null || value === undefined || value === "-" ? [] : [`${field} ${String(value)}`];
+    });
+    return `the caller's proxy: ${said.join(", ")}`;
+  });
+  return [...new Set(told)].slice(0, 5);
 }
 
 function parsedObject(line: string): readonly AccessLine[] {
