@@ -3,10 +3,13 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { silentLogger } from "../../base/index.ts";
 import { Cluster_DiscoveryType, ClusterSchema } from "../../proto/gen/envoy/config/cluster/v3/cluster_pb.js";
+import { SecretSchema } from "../../proto/gen/envoy/extensions/transport_sockets/tls/v3/secret_pb.js";
+import { DownstreamTlsContextSchema } from "../../proto/gen/envoy/extensions/transport_sockets/tls/v3/tls_pb.js";
 import { typeUrls } from "../../proto/index.ts";
-import { FakeClock } from "../../testing/index.ts";
+import { FakeClock, testAuthority } from "../../testing/index.ts";
 import type { Ip } from "../../values/index.ts";
 import {
+  any,
   edsCluster,
   endpoints,
   httpManager,
@@ -199,4 +202,77 @@ test("whatever the bytes, a refusal or a value comes back and nothing is thrown"
     ),
     { numRuns: 400 },
   );
+});
+
+const toldTls = {
+  name: "envoy.transport_sockets.tls",
+  configType: {
+    case: "typedConfig" as const,
+    value: any(DownstreamTlsContextSchema, {
+      commonTlsContext: {
+        tlsCertificateSdsSecretConfigs: [
+          { name: "kubernetes://a", sdsConfig: { configSourceSpecifier: { case: "ads", value: {} } } },
+        ],
+        validationContextType: {
+          case: "combinedValidationContext",
+          value: { validationContextSdsSecretConfig: { name: "file-root:/ca.pem" }, defaultValidationContext: {} },
+        },
+      },
+    }),
+  },
+};
+const secured = (name: string, port: number) =>
+  listener(name, {
+    address: socketAddress("0.0.0.0", port),
+    filterChains: [{ transportSocket: toldTls, filters: [tcpProxy("c")] }],
+  });
+const secret = (chain: string, key: string) => {
+  const source = (text: string) => ({ specifier: { case: "inlineString" as const, value: text } });
+  const name = "kubernetes://a";
+  const type = { case: "tlsCertificate" as const, value: { certificateChain: source(chain), privateKey: source(key) } };
+  return { name, bytes: toBinary(SecretSchema, create(SecretSchema, { name, type })) };
+};
+const root = await testAuthority();
+const issued = await root.issue({ dns: ["a.test"] });
+const good = secret(issued.certChainPem, issued.privateKeyPem);
+
+test("a listener asks for its secrets, those of the control plane apart from those of the agent, and waits for an answer", () => {
+  const { store } = newStore();
+  store.apply(typeUrls.listener, [secured("l", 443)], []);
+  expect([...store.wanted.value.secrets]).toEqual(["kubernetes://a"]);
+  expect([...store.wanted.value.agentSecrets]).toEqual(["file-root:/ca.pem"]);
+  expect(store.active.value.listeners.has("l")).toBe(false);
+  expect(store.apply(typeUrls.secret, [good], [])).toEqual([]);
+  expect(store.secrets.value.get("kubernetes://a")?.kind).toBe("certificate");
+  expect(store.active.value.listeners.has("l")).toBe(true);
+});
+
+test("that there is no such secret is an answer too", () => {
+  const { store } = newStore();
+  store.apply(typeUrls.listener, [secured("l", 443)], []);
+  store.apply(typeUrls.secret, [], ["kubernetes://a"]);
+  expect(store.active.value.listeners.has("l")).toBe(true);
+  expect(store.secrets.value.size).toBe(0);
+});
+
+test("a secret that goes or breaks stays as it was while a listener uses it, and goes with the listener", () => {
+  const { store } = newStore();
+  store.apply(typeUrls.listener, [secured("l", 443)], []);
+  store.apply(typeUrls.secret, [good], []);
+  const before = store.secrets.value;
+  expect(store.apply(typeUrls.secret, [secret("no certificate", issued.privateKeyPem)], [])).toEqual([
+    { name: "kubernetes://a", message: expect.stringContaining("cannot be used") },
+  ]);
+  store.apply(typeUrls.secret, [], ["kubernetes://a"]);
+  expect(store.secrets.value).toBe(before);
+  store.apply(typeUrls.listener, [], ["l"]);
+  store.apply(typeUrls.cluster, [staticCluster("c", [here])], []);
+  expect(store.secrets.value.size).toBe(0);
+});
+
+test("no secret is in the dump", () => {
+  const { store } = newStore();
+  store.apply(typeUrls.listener, [secured("l", 443)], []);
+  store.apply(typeUrls.secret, [good], []);
+  expect(store.dump().map(({ name }) => name)).toEqual(["l"]);
 });
