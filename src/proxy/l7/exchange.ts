@@ -1,11 +1,10 @@
-import type { Failure, Timer } from "../../base/index.ts";
+import type { Failure } from "../../base/index.ts";
 import type { Forward, Route, VirtualHost, WeightedCluster } from "../config/route.ts";
 import type { ResponseFlag } from "../l4/access-log.ts";
-import type { Outcome } from "../upstream/upstream.ts";
 import { Account } from "./account.ts";
 import { affinityOf } from "./affinity.ts";
 import { Attempts, type Trier } from "./attempts.ts";
-import { type Headers, headerValue, removeHeader, setHeader } from "./headers.ts";
+import { type Headers, removeHeader, setHeader } from "./headers.ts";
 import {
   type Downstream,
   type DownstreamHandler,
@@ -16,11 +15,13 @@ import {
   type UpstreamStream,
 } from "./message.ts";
 import { Copies, chooseMirrors } from "./mirror.ts";
+import { outcomeOf } from "./outcome.ts";
 import { findCluster, rewriteRequest, timeoutOf } from "./outgoing.ts";
+import { Patience } from "./patience.ts";
 import type { ClusterPool } from "./pool.ts";
 import { messageOf, type Reply } from "./reply.ts";
 import { RequestBody } from "./request-body.ts";
-import { changeHeaders } from "./route-match.ts";
+import { addResponseFields } from "./response-fields.ts";
 import { redirectOf, routeRequest } from "./route-request.ts";
 import type { Served } from "./serve-http.ts";
 
@@ -45,10 +46,7 @@ export class Exchange implements DownstreamHandler, Trier {
   /** Set while the request is counted among those of its cluster. */
   #pool: ClusterPool | undefined;
   #attempts: Attempts | undefined;
-  /** For the whole answer; for a delay that a fault injects; for the next thing to move. */
-  #timeout: Timer | undefined;
-  #delay: Timer | undefined;
-  #idle: Timer | undefined;
+  readonly #patience: Patience;
   /** After 101: plain bytes both ways. */
   #raw = false;
   #responseDone = false;
@@ -60,6 +58,7 @@ export class Exchange implements DownstreamHandler, Trier {
     this.#request = down.request;
     this.#account = new Account(served, down.request);
     this.#body = new RequestBody(down);
+    this.#patience = new Patience(served.service.http.clock);
     down.handler = this;
   }
 
@@ -93,7 +92,7 @@ export class Exchange implements DownstreamHandler, Trier {
     }
     this.#account.flag("DI");
     this.#down.pauseBody();
-    this.#delay = http.clock.after(delay.ms, () => {
+    this.#patience.delay(delay.ms, () => {
       this.#down.resumeBody();
       this.#act(route);
     });
@@ -142,7 +141,8 @@ export class Exchange implements DownstreamHandler, Trier {
     rewriteRequest(request, { route, action, weighted, account: this.#account });
     if (action.mirrors.length > 0) this.#mirror(chooseMirrors(action.mirrors, http.random));
     const timeoutMs = timeoutOf(request, action);
-    if (timeoutMs > 0) this.#timeout = http.clock.after(timeoutMs, () => this.#timedOut(timeoutMs));
+    this.#patience.forWhole(timeoutMs, () => this.#timedOut(timeoutMs));
+    this.#patience.forMoving(action.idleTimeoutMs, () => this.#stoodStill(action.idleTimeoutMs!));
     const announce = this.#virtualHost?.includeAttemptCount === true;
     const attempts = new Attempts({
       served: this.#served,
@@ -179,7 +179,7 @@ export class Exchange implements DownstreamHandler, Trier {
   onRequestData(chunk: Buffer): void {
     this.#account.bytesReceived += chunk.length;
     if (this.#finished) return;
-    this.#touch();
+    this.#patience.moved();
     this.#copies?.take(chunk);
     this.#body.take(chunk, this.#attempts?.stream);
   }
@@ -229,7 +229,7 @@ export class Exchange implements DownstreamHandler, Trier {
     this.#body.answered();
     if (head.status === 101) {
       this.#raw = true;
-      this.#timeout?.cancel();
+      this.#patience.endless();
     }
     attempts.answered(outcome);
     this.#respond(head, end);
@@ -239,7 +239,7 @@ export class Exchange implements DownstreamHandler, Trier {
   onResponseData(chunk: Buffer): void {
     if (this.#finished) return;
     this.#account.bytesSent += chunk.length;
-    if (this.#idle) this.#touch();
+    this.#patience.moved();
     if (!this.#down.data(chunk)) this.#attempts?.stream?.pause();
   }
 
@@ -288,17 +288,12 @@ export class Exchange implements DownstreamHandler, Trier {
   }
 
   #ourFields(headers: Headers): void {
-    const { server, requestId } = this.#served.service.manager;
-    const account = this.#account;
-    if (this.#weighted) changeHeaders(headers, this.#weighted.responseHeaders, account);
-    if (account.route) changeHeaders(headers, account.route.responseHeaders, account);
-    const { mode, name } = server;
-    if (mode === "overwrite" || (mode === "if-absent" && headerValue(headers, "server") === undefined))
-      setHeader(headers, "server", name);
-    const cors = this.#cors;
-    if (cors) for (let i = 0; i < cors.length; i += 2) setHeader(headers, cors[i]!, cors[i + 1]!);
-    const id = requestId.inResponse ? headerValue(this.#request.headers, "x-request-id") : undefined;
-    if (id !== undefined) setHeader(headers, "x-request-id", id);
+    addResponseFields(headers, {
+      served: this.#served,
+      account: this.#account,
+      weighted: this.#weighted,
+      cors: this.#cors,
+    });
   }
 
   giveUp(reply: Reply, failure?: string): void {
@@ -347,35 +342,18 @@ export class Exchange implements DownstreamHandler, Trier {
     this.#late("UT", "response_timeout", `upstream request timeout: ${what}`);
   }
 
-  /** Something moved. */
-  #touch(): void {
-    const ms = this.#action?.idleTimeoutMs;
-    if (ms === undefined || ms === 0) return;
-    this.#idle?.cancel();
-    this.#idle = this.#served.service.http.clock.after(ms, () => {
-      const what = `cluster "${this.#account.cluster}": nothing moved for ${ms} ms`;
-      this.#late("SI", "stream_idle_timeout", `stream idle timeout: ${what}`);
-    });
+  #stoodStill(ms: number): void {
+    const what = `cluster "${this.#account.cluster}": nothing moved for ${ms} ms`;
+    this.#late("SI", "stream_idle_timeout", `stream idle timeout: ${what}`);
   }
 
   #finish(): void {
     if (this.#finished) return;
     this.#finished = true;
-    this.#timeout?.cancel();
-    this.#delay?.cancel();
-    this.#idle?.cancel();
+    this.#patience.end();
     this.#body.forget();
     this.#attempts?.close({ raw: this.#raw });
     if (this.#pool) this.#pool.active--;
     this.#account.close();
   }
-}
-
-/** How an endpoint did, from its answer. For gRPC the status stands in a field when there is no body. */
-function outcomeOf(status: number, headers: Headers): Outcome {
-  if (status >= 500) return status === 502 || status === 503 || status === 504 ? "gateway-error" : "server-error";
-  if (status !== 200) return status === 409 ? "cancelled" : "success";
-  const grpc = headerValue(headers, "grpc-status");
-  if (grpc === undefined || grpc === "0") return "success";
-  return grpc === "14" ? "gateway-error" : "server-error";
 }

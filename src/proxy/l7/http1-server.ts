@@ -1,12 +1,12 @@
-import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Clock } from "../../base/index.ts";
 import { takeReads } from "../l4/reads.ts";
 import type { Http1Request } from "./head.ts";
 import type { Headers } from "./headers.ts";
+import { answerHead, informationalHead, refusalAnswer, upgradeHead } from "./http1-answer.ts";
 import { Http1Deadlines, type Http1Times } from "./http1-deadlines.ts";
 import { RequestReader, type RequestSink } from "./http1-requests.ts";
-import { fieldLines, MessageWriter } from "./http1-write.ts";
+import { MessageWriter } from "./http1-write.ts";
 import { type Downstream, type DownstreamHandler, limits, Refusal, type ResponseHead } from "./message.ts";
 import type { Sweeper, Swept } from "./sweeper.ts";
 
@@ -50,8 +50,6 @@ export class Http1ServerConnection implements Downstream, RequestSink, Swept {
   #answer: "none" | "head" | "whole" = "none";
   #keepAlive = true;
   #draining = false;
-  /** The answer ends with the connection: no length, no chunks. */
-  #untilClose = false;
   #paused = false;
   #bodyPaused = false;
   /** The client has ended its side. */
@@ -140,7 +138,6 @@ export class Http1ServerConnection implements Downstream, RequestSink, Swept {
     this.#serving = true;
     this.#keepAlive = request.keepAlive && !this.#draining;
     this.#answer = "none";
-    this.#untilClose = false;
     this.#discarded = 0;
     this.#deadlines.onHead();
     if (!this.#reader.inBody) this.#deadlines.onWholeRequest();
@@ -219,12 +216,8 @@ export class Http1ServerConnection implements Downstream, RequestSink, Swept {
       return;
     }
     this.#answer = "whole";
-    const body = Buffer.from(`${refusal.message}\n`);
-    this.#writer.head(
-      `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? "Error"}\r\ncontent-type: text/plain\r\n` +
-        `content-length: ${body.length}\r\nconnection: close\r\n\r\n`,
-      false,
-    );
+    const { head, body } = refusalAnswer(refusal);
+    this.#writer.head(head, false);
     this.#writer.data(body);
     this.#writer.end(undefined);
     this.#finish();
@@ -244,41 +237,25 @@ export class Http1ServerConnection implements Downstream, RequestSink, Swept {
 
   informational(status: number, headers: Headers): void {
     if (this.#answer !== "none" || this.request.version === "HTTP/1.0") return;
-    this.#writer.head(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n${fieldLines(headers)}\r\n`, false);
+    this.#writer.head(informationalHead(status, headers), false);
     this.#writer.flush();
   }
 
   respond(head: ResponseHead, end: boolean): void {
     const { request } = this;
     if (this.#answer !== "none" || this.#state === "closed") return;
-    const { status, contentLength } = head;
-    let text = `HTTP/1.1 ${status} ${head.reason !== "" ? head.reason : (STATUS_CODES[status] ?? "")}\r\n${fieldLines(head.headers)}`;
-    if (status === 101) {
-      this.#answer = "head";
-      this.#writer.head(`${text}connection: upgrade\r\nupgrade: ${request.upgrade ?? ""}\r\n\r\n`, false);
+    this.#answer = "head";
+    if (head.status === 101) {
+      this.#writer.head(upgradeHead(head, request.upgrade ?? ""), false);
       this.#becomeRaw();
       return;
     }
-    const bodyless = request.method === "HEAD" || status === 204 || status === 304;
-    let chunked = false;
-    if (contentLength >= 0) {
-      if (status !== 204) text += `content-length: ${contentLength}\r\n`;
-    } else if (!bodyless) {
-      if (end) text += "content-length: 0\r\n";
-      else if (request.version === "HTTP/1.0") this.#untilClose = true;
-      else {
-        chunked = true;
-        text += "transfer-encoding: chunked\r\n";
-      }
-    }
     // Bytes that came behind a refused upgrade may be meant for the other protocol: they are not read as a request.
     const behindUpgrade = request.upgrade !== undefined && this.#reader.holds;
-    if (head.close === true || this.#untilClose || this.#draining || this.#ended || behindUpgrade)
-      this.#keepAlive = false;
-    if (!this.#keepAlive) text += "connection: close\r\n";
-    else if (request.version === "HTTP/1.0") text += "connection: keep-alive\r\n";
-    this.#answer = "head";
-    this.#writer.head(`${text}\r\n`, chunked);
+    const mayStay = this.#keepAlive && !this.#draining && !this.#ended && !behindUpgrade;
+    const { text, chunked, keepAlive } = answerHead(head, { request, end, keepAlive: mayStay });
+    this.#keepAlive = keepAlive;
+    this.#writer.head(text, chunked);
     if (end) this.end(undefined);
     else this.#writer.schedule();
   }
