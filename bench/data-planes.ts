@@ -291,7 +291,7 @@ async function compareCases(
       const call = { speaks, path, host, port: one.enters(ports) };
       // The first calls also wait for the proxy to be told; a compiler has then seen enough of its code.
       await eventually(`${name}: "${one.what}" is not answered`, () => drive(call, { dir, atOnce: 1, seconds: 1 }));
-      await drive(call, { dir, atOnce, seconds: 2 });
+      await warm((secondsEach) => drive(call, { dir, atOnce, seconds: secondsEach }));
     }
     const subjects = [undefined, ...planes];
     const results = await interleave(subjects, rounds, (plane) =>
@@ -307,6 +307,14 @@ async function compareCases(
   for (const { name, programs } of planes) {
     const each = Object.entries(programs).map(([role, program]) => `${role} ${megabytes(program.rssBytes())}`);
     print(`memory MB after all that: ${name}: ${each.join(", ")}`);
+  }
+}
+
+/** Until compilers have seen enough of it, or for some seconds at most. */
+async function warm(run: (seconds: number) => Promise<Load>): Promise<void> {
+  for (let second = 0, done = 0; second < 4 && done < 15_000; second++) {
+    const { requests, perSecond } = await run(1);
+    done += perSecond < 1_000 ? 5_000 + requests : requests;
   }
 }
 

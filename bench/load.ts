@@ -25,7 +25,7 @@ export async function wrk(options: {
 }): Promise<Load> {
   const { url, connections, seconds, host } = options;
   const header = host === undefined ? [] : ["-H", `Host: ${host}`];
-  const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--latency", ...header, url];
+  const args = ["-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "20s", "--latency", ...header, url];
   const text = await runOn("load", ["wrk", ...args]);
   const wrong = /Non-2xx or 3xx responses: \d+|Socket errors: .*/.exec(text)?.[0];
   if (wrong && !/connect 0, read 0, write 0, timeout 0/.test(wrong)) throw new Error(`${url}: ${wrong}`);

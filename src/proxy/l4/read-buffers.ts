@@ -22,8 +22,8 @@ interface Pool {
   readonly little: number;
 }
 const pools = {
-  plain: { free: [], mostFree: 32, bytes: 128 * 1024, much: 48 * 1024, little: 16 * 1024 },
-  tls: { free: [], mostFree: 256, bytes: 16 * 1024, much: 16 * 1024, little: 4 * 1024 },
+  plain: { free: [], mostFree: 256, bytes: 64 * 1024, much: 48 * 1024, little: 16 * 1024 },
+  tls: { free: [], mostFree: 512, bytes: 16 * 1024, much: 16 * 1024, little: 4 * 1024 },
 } as const satisfies Record<string, { free: OwnBuffer[] } & Omit<Pool, "free">>;
 const quietReads = 8;
 
