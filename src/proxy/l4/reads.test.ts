@@ -70,7 +70,7 @@ test("bytes that are lent stay as they were while others come, and their buffer 
   const send = async (size: number) => {
     const expected = got + size;
     client.write(randomBytes(size));
-    await expect.poll(() => got).toBe(expected);
+    await expect.poll(() => got, { timeout: 10_000 }).toBe(expected);
   };
   await send(2 * 1024 * 1024);
   expect(lent.length).toBeGreaterThan(1);
@@ -121,7 +121,7 @@ test("much that passes on many connections at once reaches each slow reader as i
     const sent = randomBytes(size);
     from.client.end(sent);
     // Writes wait, and with them the buffers that they go out from.
-    await expect.poll(() => to.accepted.writableLength).toBeGreaterThan(0);
+    await expect.poll(() => to.accepted.writableLength, { timeout: 10_000 }).toBeGreaterThan(0);
     const chunks: Buffer[] = [];
     for await (const chunk of to.client as AsyncIterable<Buffer>) chunks.push(chunk);
     return Buffer.concat(chunks).equals(sent);
