@@ -76,6 +76,14 @@ describe("an annotation for an egress gateway", () => {
     expect(reached(meshOf([gateway(), pods(), entry("true", both)]))).toEqual(between);
   });
 
+  test("tells the gateway from others that share its address by the port", () => {
+    const shared = "resolution: STATIC, endpoints: [{address: 10.1.0.3, ports: {http: 20000}}]";
+    expect(reached(meshOf([gateway(), pods(), entry("true", shared)]))).toEqual([
+      "10.1.0.3:20000 external",
+      "10.1.0.3:15443",
+    ]);
+  });
+
   test("of one entry leaves no way around in another for the same host", () => {
     const other = entry("", "resolution: STATIC, endpoints: [{address: 172.18.0.9, ports: {http: 15443}}]", "other");
     const mesh = meshOf([gateway(), pods(), entry("true"), other]);

@@ -86,8 +86,13 @@ export function behindEgress(
   const egress: Egress = Object.freeze({ gateway, by, problem });
   const own = hostOf(gateway, settings);
   const brought = services.has(knownAs) ? undefined : hostOf(knownAs, settings);
-  const addresses = new Set<string>([own, ...(service?.addresses ?? []), ...pods.map((one) => one.address)]);
-  const isGateway = ({ address }: Endpoint) => addresses.has(address) || address === brought;
+  // With the port: where pods share one address, nothing else tells them apart.
+  const ways = new Set([
+    ...[own, brought, ...(service?.addresses ?? [])].map((address) => `${address}:${passedOnPort}`),
+    ...pods.map((pod) => `${pod.address}:${pod.ports[passedOnPort]}`),
+  ]);
+  const isGateway = ({ address, ports }: Endpoint) =>
+    Object.values(ports).some((port) => ways.has(`${address}:${port}`));
   if (by === "endpoint") {
     const marked = endpoints.map((one) =>
       isGateway(one)
