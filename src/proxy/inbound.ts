@@ -118,7 +118,9 @@ export async function serveFrom(raw: Socket, arrived: Arrived): Promise<void> {
       ),
     );
   };
-  if (first.config.filters.includes("proxy_protocol")) {
+  const { filters } = first.config;
+  const optional = filters.includes("proxy_protocol_optional");
+  if (optional || filters.includes("proxy_protocol")) {
     const header = await peek({
       socket: raw,
       decide: (bytes) => {
@@ -129,15 +131,20 @@ export async function serveFrom(raw: Socket, arrived: Arrived): Promise<void> {
       clock: deps.clock,
       signal,
     });
-    if (header.kind !== "decided" || header.value.kind !== "header") {
+    const read = header.kind === "decided" ? header.value : undefined;
+    if (read?.kind !== "header" && !(optional && read?.kind === "absent")) {
       const sentence =
-        header.kind === "decided" && header.value.kind === "wrong" ? header.value.reason : "no whole PROXY header came";
+        read?.kind === "wrong"
+          ? read.reason
+          : read?.kind === "absent"
+            ? "no PROXY header"
+            : "no whole PROXY header came";
       return refuse(first, { reason: "bad_proxy_header", sentence, flag: "DPE" });
     }
-    takeBytes(raw, header.value.length);
-    if (header.value.carried) {
-      remote = header.value.carried.source;
-      destination = header.value.carried.destination;
+    if (read.kind === "header") takeBytes(raw, read.length);
+    if (read.kind === "header" && read.carried) {
+      remote = read.carried.source;
+      destination = read.carried.destination;
       redirected = true;
     }
   }

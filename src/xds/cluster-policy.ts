@@ -154,13 +154,16 @@ export function commonBalancing(
   return Object.keys(common).length > 0 ? { commonLbConfig: common } : {};
 }
 
-/** What is spoken to the endpoints. */
-export function protocolOptions(port: ServicePort, { connectionPool }: PortPolicy) {
+/** What is spoken to the endpoints. `http`: at a port of undeclared protocol HTTP was understood. */
+export function protocolOptions(
+  { port, http: understood }: { readonly port: ServicePort; readonly http: boolean },
+  { connectionPool }: PortPolicy,
+) {
   const { http, tcp } = connectionPool ?? {};
-  const upgraded = isHttp(port.protocol) && http?.h2UpgradePolicy === "UPGRADE";
+  const upgraded = (understood || isHttp(port.protocol)) && http?.h2UpgradePolicy === "UPGRADE";
   return httpProtocols({
     speak:
-      port.protocol === "unset" || http?.useClientProtocol
+      (port.protocol === "unset" && !upgraded) || http?.useClientProtocol
         ? "downstream"
         : isHttp2(port.protocol) || upgraded
           ? "http2"

@@ -121,7 +121,7 @@ function makeCluster(parts: ClusterParts): MadeCluster {
   const layout = layoutFor(policy, client);
   // Where nothing is encrypted here, only a connection can be asked for; and who picks endpoints itself asks nobody.
   const checked =
-    isAsked(policy.healthCheck, port) &&
+    isAsked(policy.healthCheck, spoken) &&
     found !== Cluster_DiscoveryType.ORIGINAL_DST &&
     (form === "own-traffic" || policy.healthCheck.tcp !== undefined);
   const assignment = loadAssignment(name, { endpoints, port: port.number, layout });
@@ -136,8 +136,8 @@ function makeCluster(parts: ClusterParts): MadeCluster {
     ...balancing(policy, found),
     ...commonBalancing(policy, { layout, checked }),
     ...pools(policy),
-    ...(checked ? { healthChecks: [questionOf(policy.healthCheck!, { port, host: service.hostname })] } : {}),
-    ...(form === "passed-on" ? {} : { typedExtensionProtocolOptions: protocolOptions(port, policy) }),
+    ...(checked ? { healthChecks: [questionOf(policy.healthCheck!, { port: spoken, host: service.hostname })] } : {}),
+    ...(form === "passed-on" ? {} : { typedExtensionProtocolOptions: protocolOptions({ port, http }, policy) }),
     ...(form === "passed-on"
       ? {}
       : announcing(

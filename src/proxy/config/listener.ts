@@ -73,7 +73,12 @@ export interface ChainConfig {
   readonly metadata: Readonly<Record<string, unknown>>;
 }
 
-export type ListenerFilter = "tls_inspector" | "http_inspector" | "original_dst" | "proxy_protocol";
+export type ListenerFilter =
+  | "tls_inspector"
+  | "http_inspector"
+  | "original_dst"
+  | "proxy_protocol"
+  | "proxy_protocol_optional";
 
 /** What a listener runs by. */
 export interface ListenerConfig {
@@ -159,6 +164,10 @@ function readListenerFilters(message: Listener, place: Place): readonly Listener
     const any = filter.configType.case === "typedConfig" ? filter.configType.value : undefined;
     for (const [schema, word] of listenerFilterTypes) {
       // A filter without settings may come by its well-known name alone.
+      if (schema === ProxyProtocolSchema && isPacked(any, schema)) {
+        const read = readAny(any, schema, at.field("typed_config"));
+        return [read?.allowRequestsWithoutProxyProtocol ? "proxy_protocol_optional" : word];
+      }
       if (isPacked(any, schema) || (!any && filter.name === `envoy.filters.listener.${word}`)) return [word];
     }
     at.refuse(`listener filter "${filter.name}" (${any?.typeUrl ?? "no configuration"}) is not known`);

@@ -10,6 +10,8 @@ export type ProxyHeader =
   /** `carried` undefined: a health check of whoever stands in front, or an address family that says nothing here. */
   | { readonly kind: "header"; readonly carried: Carried | undefined; readonly length: number }
   | { readonly kind: "more" }
+  /** What came begins as no header does. */
+  | { readonly kind: "absent" }
   | { readonly kind: "wrong"; readonly reason: string };
 
 const signature = Buffer.from("\r\n\r\n\0\r\nQUIT\n", "latin1");
@@ -27,7 +29,7 @@ export function readProxyHeader(bytes: Buffer): ProxyHeader {
 function readVersion1(bytes: Buffer): ProxyHeader {
   const start = "PROXY ";
   const head = bytes.toString("latin1", 0, Math.min(bytes.length, longestLine));
-  if (!head.startsWith(start) && !start.startsWith(head)) return { kind: "wrong", reason: "no PROXY header" };
+  if (!head.startsWith(start) && !start.startsWith(head)) return { kind: "absent" };
   const end = head.indexOf("\r\n");
   if (end < 0) return bytes.length >= longestLine ? { kind: "wrong", reason: "PROXY line too long" } : { kind: "more" };
   const length = end + 2;
@@ -56,8 +58,7 @@ function address(ip: string | undefined, port: string | undefined): SocketAddres
 
 function readVersion2(bytes: Buffer): ProxyHeader {
   const common = Math.min(bytes.length, signature.length);
-  if (!bytes.subarray(0, common).equals(signature.subarray(0, common)))
-    return { kind: "wrong", reason: "no PROXY header" };
+  if (!bytes.subarray(0, common).equals(signature.subarray(0, common))) return { kind: "absent" };
   if (bytes.length < 16) return { kind: "more" };
   const [command, family] = [bytes[12]!, bytes[13]!];
   const length = 16 + bytes.readUInt16BE(14);
