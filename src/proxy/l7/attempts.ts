@@ -314,7 +314,7 @@ export class Attempts {
         status: failed.status,
         body: `${what}: ${where}: ${failed.message}${hint}`,
         details: failed.details,
-        flags: exhausted ? [failed.flag, "URX"] : [failed.flag, ...overflowed],
+        flags: exhausted ? ["URX", failed.flag] : [...overflowed, failed.flag],
         ...(failed.flag === "UO" ? { headers: ["x-envoy-overloaded", "true"] } : {}),
       },
       `${where}: ${failed.message}`,

@@ -320,7 +320,7 @@ describe("another try", () => {
     const table = trying({ retryOn: "5xx", numRetries: 1, perTryTimeout: { seconds: 0n, nanos: 20_000_000 } });
     rig = await startRig({ table, clusters: [upstream] });
     expect(await talk(rig.port, get(), { until: "try\n" })).toMatch(/^HTTP\/1\.1 504 /);
-    expect(rig.records[0]).toMatchObject({ attempts: 2, flags: ["UT", "URX"], details: "upstream_per_try_timeout" });
+    expect(rig.records[0]).toMatchObject({ attempts: 2, flags: ["URX", "UT"], details: "upstream_per_try_timeout" });
     expect(upstream.outcomes).toEqual(["gateway-error", "gateway-error"]);
   });
 
