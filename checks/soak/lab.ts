@@ -26,7 +26,11 @@ export function ask(
 interface Connection {
   readonly proxy: string;
   readonly settled: boolean;
+  readonly connectedAt: string;
 }
+
+/** A proxy that has just come asks for one thing after the other, and seems to have it all in between. */
+const asksForMs = 4_000;
 
 /** What keeps the proxies from running what the control planes were told; undefined when all of them do. */
 export async function unsettled(lab: string, connectionsOf: (pod: Pod) => number): Promise<string | undefined> {
@@ -42,6 +46,8 @@ export async function unsettled(lab: string, connectionsOf: (pod: Pod) => number
       const own = connections.filter(({ proxy }) => proxy.split("~")[2] === `${pod.name}.${pod.namespace}`);
       if (own.length < connectionsOf(pod)) return `${pod.name} is not connected`;
       if (own.some(({ settled }) => !settled)) return `${pod.name} has not taken everything`;
+      if (own.some(({ connectedAt }) => Date.now() - Date.parse(connectedAt) < asksForMs))
+        return `${pod.name} has only just connected`;
     }
   }
   return undefined;

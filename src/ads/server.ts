@@ -266,7 +266,8 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
         const { nodeId, address, protocol, connectedAtMs, session } = connection;
         const types = session.subscriptions();
         const answered = [...types.values()].every(({ outstanding }) => outstanding === undefined);
-        const settled = answered && !queue.has(connection);
+        // Who has asked for nothing yet has nothing of what there is.
+        const settled = types.size > 0 && answered && !queue.has(connection);
         return { nodeId, address, protocol, connectedAtMs, types, settled };
       }),
   };

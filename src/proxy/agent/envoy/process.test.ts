@@ -1,6 +1,10 @@
-import { expect, test } from "vitest";
+import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { Metrics, Scope, silentLogger } from "../../../base/index.ts";
+import { FakeClock, scratchDir } from "../../../testing/index.ts";
 import { resourcesIn } from "./dump.ts";
-import { readLogLine } from "./process.ts";
+import { type EnvoyProcess, readLogLine, startEnvoyProcess } from "./process.ts";
 import { listenersDown } from "./readiness.ts";
 
 test("a line of Envoy's log keeps its level, its logger and its text, tabs and all", () => {
@@ -78,4 +82,62 @@ test("a configuration dump of Envoy's reads like the embedded proxy's, without s
     { type, name: "0.0.0.0_15443", version: "8", state: "active", resource },
     { type, name: "0.0.0.0_15443", version: "7", state: "warming", resource },
   ]);
+});
+
+/** A program in Envoy's place; it is run as Envoy would be. */
+async function supervised(script: string, scope: Scope, clock: FakeClock): Promise<EnvoyProcess> {
+  const dir = scratchDir();
+  const binary = join(dir, "envoy");
+  writeFileSync(binary, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
+  const output = openSync(join(dir, "stdout"), "w");
+  scope.defer(() => closeSync(output));
+  const options = {
+    binary,
+    bootstrapFile: join(dir, "bootstrap.json"),
+    admin: { path: join(dir, "admin.sock") },
+    output,
+    concurrency: 1,
+    logLevel: "warning",
+  };
+  return startEnvoyProcess(options, { clock, random: () => 0.5, log: silentLogger, metrics: new Metrics() }, scope);
+}
+async function until(holds: () => boolean): Promise<void> {
+  for (const end = performance.now() + 10_000; !holds(); await new Promise((resolve) => setTimeout(resolve, 10)))
+    if (performance.now() > end) throw new Error("waited in vain");
+}
+
+test("an Envoy that cannot start says its last words, and is tried again after a wait", async () => {
+  const scope = new Scope();
+  onTestFinished(() => scope.close());
+  const clock = new FakeClock();
+  const words = "cannot bind '127.0.0.1:15000': Address already in use";
+  const started = join(scratchDir(), "started");
+  const script = `echo x >> ${started}\nprintf "critical\\tmain\\t${words}\\n" >&2\nexit 1`;
+  const envoy = await supervised(script, scope, clock);
+  const starts = () => readFileSync(started, "utf8").length / 2;
+  await until(() => envoy.down !== undefined);
+  expect(envoy.down).toBe(`Envoy ended with exit code 1: ${words}`);
+  expect(starts()).toBe(1);
+  // Nothing happens before the wait is over.
+  clock.advance(10);
+  expect(starts()).toBe(1);
+  clock.advance(1_000);
+  await until(() => starts() === 2 && envoy.down !== undefined);
+});
+
+test("an Envoy that does not end when it is asked to is ended", async () => {
+  const scope = new Scope();
+  const clock = new FakeClock();
+  const envoy = await supervised(`trap "" TERM\nwhile :; do sleep 0.05; done`, scope, clock);
+  expect(envoy.down).toBeUndefined();
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  const closing = scope.close();
+  let closed = false;
+  void closing.then(() => {
+    closed = true;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(closed).toBe(false);
+  clock.advance(5_000);
+  await closing;
 });

@@ -73,7 +73,8 @@ export async function startEnvoyProcess(
       scope.defer(() => timer.cancel());
     };
     own.once("error", (error) => onEnd(`cannot be started: ${error.message}`));
-    own.once("exit", (code, signal) => onEnd(signal ? `was ended by ${signal}` : `ended with exit code ${code}`));
+    // When it has ended and all that it said has come.
+    own.once("close", (code, signal) => onEnd(signal ? `was ended by ${signal}` : `ended with exit code ${code}`));
     log.info({ pid: own.pid, failures }, "Envoy started");
   }
 
