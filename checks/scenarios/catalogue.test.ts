@@ -24,6 +24,10 @@ test("every scenario shows capabilities that the README lists", () => {
   expect(unknown).toEqual([]);
 });
 
+test("there are at least 120 scenarios", () => {
+  expect(scenarios.length).toBeGreaterThanOrEqual(120);
+});
+
 test("a difference is of a scenario that is there and runs with that data plane, and has a reason", () => {
   for (const { scenario, dataPlane, reason, what } of differences) {
     const found = scenarios.find(({ name }) => name === scenario);

@@ -171,6 +171,8 @@ const event = z.strictObject({
   start: z.array(place).optional(),
   /** Keeps its process from running, so that it takes connections and answers nothing. */
   freeze: z.array(place).optional(),
+  /** Ends the proxies of a workload, or the control plane (`cluster1/controlplane`), as a crash would. They come back. */
+  kill: z.array(place).optional(),
   waitMs: z.number().int().positive().optional(),
   /** What a cluster's control plane must complain of: one of its problems holds these words, or matches. */
   tells: z.record(clusterName, z.string()).optional(),

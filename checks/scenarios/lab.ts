@@ -31,6 +31,16 @@ interface Synced {
   readonly types: Readonly<Record<string, { readonly state: string; readonly reason?: string }>>;
 }
 
+interface ProxyAdmin {
+  readonly pod: string;
+  readonly namespace: string;
+  readonly cluster: string;
+  readonly admin: string;
+}
+
+/** Nobody answered at an admin socket. */
+class Unanswered extends Error {}
+
 /** A lab with the scenarios' cast, brought up once for one data plane. */
 export class ScenarioLab {
   readonly name: string;
@@ -90,6 +100,12 @@ export class ScenarioLab {
     await askLab(this.name, { op: "signal", lab: this.name, ...placeOf(text), signal });
   }
 
+  /** Ends the proxy of a workload's pod, or a control plane. */
+  async crash(text: string): Promise<void> {
+    const container = text.endsWith("/controlplane") ? "controlplane" : "istio-proxy";
+    await askLab(this.name, { op: "crash", ...placeOf(text), container, signal: "SIGKILL" });
+  }
+
   places(text: string, container?: string): Promise<readonly TargetPlace[]> {
     const which = container === undefined ? {} : { container };
     return askLab(this.name, { op: "targets", lab: this.name, ...placeOf(text), ...which });
@@ -126,10 +142,19 @@ export class ScenarioLab {
    */
   async settle(frozen: ReadonlySet<string>): Promise<void> {
     await askLab(this.name, { op: "settle" });
-    await Promise.all(this.#controlPlanes.map(({ admin }) => ask(admin, "/debug/read-now", "POST")));
     const until = performance.now() + settleMs;
+    let read = false;
     for (;;) {
-      const restless = await this.#restless(frozen);
+      let restless: readonly string[];
+      try {
+        if (!read) await Promise.all(this.#controlPlanes.map(({ admin }) => ask(admin, "/debug/read-now", "POST")));
+        read = true;
+        restless = await this.#restless(frozen);
+      } catch (caught) {
+        // A program that was killed and is not back yet.
+        if (!(caught instanceof Unanswered)) throw caught;
+        restless = [caught.message];
+      }
       if (restless.length === 0) return;
       if (performance.now() > until)
         throw new Error(`not at rest after ${settleMs / 1000} s: ${restless.slice(0, 5).join("; ")}`);
@@ -150,6 +175,12 @@ export class ScenarioLab {
       ),
     );
     if (refusals.length > 0) throw new Error(`configuration was refused:\n${refusals.join("\n")}`);
+    const connected = new Set(proxies.map(({ cluster, proxy }) => `${cluster} ${proxy.split("~")[2]}`));
+    const pods = await this.#proxyAdmins();
+    const absent = pods.filter(
+      ({ pod, cluster, namespace }) => !frozen.has(pod) && !connected.has(`${cluster} ${pod}.${namespace}`),
+    );
+    if (absent.length > 0) return absent.map(({ pod, cluster }) => `${cluster}: ${pod} is not connected`);
     const waiting = proxies
       .filter(({ settled, proxy }) => !settled && ![...frozen].some((pod) => proxy.includes(pod)))
       .map(({ cluster, proxy }) => `${cluster}: ${proxy} has not answered yet`);
@@ -171,23 +202,26 @@ export class ScenarioLab {
     return told.flat();
   }
 
-  #admins: Promise<readonly { readonly pod: string; readonly admin: string }[]> | undefined;
+  #admins: Promise<readonly ProxyAdmin[]> | undefined;
 
   /** Asked again after pods have come or gone. */
   forgetPods(): void {
     this.#admins = undefined;
   }
 
-  #proxyAdmins(): Promise<readonly { readonly pod: string; readonly admin: string }[]> {
+  #proxyAdmins(): Promise<readonly ProxyAdmin[]> {
     this.#admins ??= (async () => {
       const { clusters: all } = await askLab(this.name, { op: "status" });
       const pods = all.flatMap((cluster) => cluster.pods.map(({ name, namespace }) => ({ cluster, name, namespace })));
       const places = await Promise.all(
-        pods.map(({ cluster, name, namespace }) =>
-          askLab(this.name, { op: "target", lab: this.name, cluster: cluster.name, workload: name, namespace }),
-        ),
+        pods.map(async ({ cluster, name, namespace }) => {
+          const which = { lab: this.name, cluster: cluster.name, workload: name, namespace };
+          return { ...(await askLab(this.name, { op: "target", ...which })), cluster: cluster.name, namespace };
+        }),
       );
-      return places.flatMap(({ pod, admin }) => (admin === undefined ? [] : [{ pod, admin }]));
+      return places.flatMap(({ pod, admin, cluster, namespace }) =>
+        admin === undefined ? [] : [{ pod, admin, cluster, namespace }],
+      );
     })();
     return this.#admins;
   }
@@ -275,7 +309,7 @@ function ask(socketPath: string, path: string, method = "GET"): Promise<string> 
       response.on("error", reject);
     });
     call.on("timeout", () => call.destroy(new Error(`${method} ${path} of ${socketPath} was not answered`)));
-    call.on("error", reject);
+    call.on("error", (error) => reject(new Unanswered(`${path} of ${socketPath}: ${error.message}`)));
     call.end();
   });
 }

@@ -98,7 +98,8 @@ class ScenarioRun {
       );
       await this.#lab.signal(place, "SIGSTOP");
     }
-    await this.settle();
+    for (const place of event.kill ?? []) await this.#lab.crash(place);
+    if (!event.kill) await this.settle();
     if (event.waitMs !== undefined) await sleep(event.waitMs);
     for (const [cluster, words] of Object.entries(event.tells ?? {})) {
       const problems = await this.#lab.problems(cluster);
