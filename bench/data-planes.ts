@@ -279,35 +279,47 @@ async function compareCases(
   { dir, app, planes }: { readonly dir: string; readonly app: SpokenPorts; readonly planes: readonly Running[] },
 ): Promise<void> {
   for (const one of cases) {
-    const { speaks, path, host } = one;
-    const measure = async (port: number, programs: readonly Program[]): Promise<Round> => {
-      const before = programs.map((program) => program.cpuMicros());
-      const busy = await drive({ speaks, path, host, port }, { dir, atOnce, seconds });
-      const cpuMicros = programs.map((program, i) => (program.cpuMicros() - before[i]!) / busy.requests);
-      const alone = await drive({ speaks, path, host, port }, { dir, atOnce: 1, seconds: 1 });
-      return { busy, alone, cpuMicros };
-    };
-    for (const { ports, name } of planes) {
-      const call = { speaks, path, host, port: one.enters(ports) };
-      // The first calls also wait for the proxy to be told; a compiler has then seen enough of its code.
-      await eventually(`${name}: "${one.what}" is not answered`, () => drive(call, { dir, atOnce: 1, seconds: 1 }));
-      await warm((secondsEach) => drive(call, { dir, atOnce, seconds: secondsEach }));
+    try {
+      report(print, one, { planes, ...(await compareCase(one, { dir, app, planes })) });
+    } catch (caught) {
+      print("");
+      missing(print, one.what, (caught as Error).message);
     }
-    const subjects = [undefined, ...planes];
-    const results = await interleave(subjects, rounds, (plane) =>
-      plane
-        ? measure(
-            one.enters(plane.ports),
-            one.through.map((role) => plane.programs[role]),
-          )
-        : measure(app[one.direct], []),
-    );
-    report(print, one, { direct: results.get(undefined)!, planes, rounds: planes.map((plane) => results.get(plane)!) });
   }
   for (const { name, programs } of planes) {
     const each = Object.entries(programs).map(([role, program]) => `${role} ${megabytes(program.rssBytes())}`);
     print(`memory MB after all that: ${name}: ${each.join(", ")}`);
   }
+}
+
+async function compareCase(
+  one: Case,
+  { dir, app, planes }: { readonly dir: string; readonly app: SpokenPorts; readonly planes: readonly Running[] },
+): Promise<{ readonly direct: readonly Round[]; readonly rounds: ReadonlyArray<readonly Round[]> }> {
+  const { speaks, path, host } = one;
+  const measure = async (port: number, programs: readonly Program[]): Promise<Round> => {
+    const before = programs.map((program) => program.cpuMicros());
+    const busy = await drive({ speaks, path, host, port }, { dir, atOnce, seconds });
+    const cpuMicros = programs.map((program, i) => (program.cpuMicros() - before[i]!) / busy.requests);
+    const alone = await drive({ speaks, path, host, port }, { dir, atOnce: 1, seconds: 1 });
+    return { busy, alone, cpuMicros };
+  };
+  for (const { ports, name } of planes) {
+    const call = { speaks, path, host, port: one.enters(ports) };
+    // The first calls also wait for the proxy to be told; a compiler has then seen enough of its code.
+    await eventually(`${name}: "${one.what}" is not answered`, () => drive(call, { dir, atOnce: 1, seconds: 1 }));
+    await warm((secondsEach) => drive(call, { dir, atOnce, seconds: secondsEach }));
+  }
+  const subjects = [undefined, ...planes];
+  const results = await interleave(subjects, rounds, (plane) =>
+    plane
+      ? measure(
+          one.enters(plane.ports),
+          one.through.map((role) => plane.programs[role]),
+        )
+      : measure(app[one.direct], []),
+  );
+  return { direct: results.get(undefined)!, rounds: planes.map((plane) => results.get(plane)!) };
 }
 
 /** Until compilers have seen enough of it, or for some seconds at most. */
