@@ -157,6 +157,31 @@ test("what was tried is avoided as long as anything else is there", () => {
   );
 });
 
+test("an endpoint that warms up gets its turn as often as it is warm", () => {
+  const slowStart = { windowMs: 1000, aggression: 1, leastPercent: 10 };
+  const levels = [{ groups: [{ weight: undefined, endpoints: [endpoint("cold"), endpoint("warm")] }] }];
+  const warmth = ({ key }: { readonly key: string }) => (key === "cold" ? 0.25 : 1);
+  const found = counts(levels, { balancing: { kind: "round-robin", slowStart }, warmth });
+  // A quarter against a whole: one in five.
+  expect(found["cold"]! / 6000).toBeCloseTo(0.2, 1);
+});
+
+test("priorities that were tried are passed over as long as another has something", () => {
+  const levels = ["near", "far"].map((key) => ({ groups: [{ weight: undefined, endpoints: [endpoint(key)] }] }));
+  const balancer = buildBalancer(levels, {
+    balancing: { kind: "random" },
+    weighLocalities: false,
+    panicThreshold: 0,
+    overprovisioning: 140,
+    healthy: () => true,
+    active: () => 0,
+    warmth: () => 1,
+    random: chances(),
+  });
+  const picked = (...tried: number[]) => balancer.pick({ avoidLevels: new Set(tried) })?.key;
+  expect([picked(), picked(0), picked(0, 1)]).toEqual(["near", "far", "near"]);
+});
+
 const rules: OutlierRules = {
   consecutive5xx: 3,
   consecutiveGatewayErrors: 2,
