@@ -6,6 +6,7 @@ export { cached } from "./cached.ts";
 export { targetsOf } from "./check-routes.ts";
 export { type Finding, type FindingCode, findingCodes } from "./finding.ts";
 export { gatewayKey } from "./gateway-key.ts";
+export type { ForwardPolicy } from "./gateway-topology.ts";
 export {
   credentialsOf,
   type GatewayPort,

@@ -1,5 +1,6 @@
 import type { Hostname, Labels, Locality, Origin, SortedMap } from "../values/index.ts";
 import type { Finding } from "./finding.ts";
+import type { ForwardPolicy } from "./gateway-topology.ts";
 import type { GatewayServer } from "./gateways.ts";
 import type { RuleBook } from "./rules.ts";
 import type { TlsSecret } from "./secrets.ts";
@@ -44,6 +45,8 @@ export interface Workload {
   readonly ips: readonly string[];
   /** Named container ports. */
   readonly ports: Readonly<Record<string, number>>;
+  /** What it makes of `x-forwarded-client-cert` where it is a gateway; undefined: it takes what came out and says its own. */
+  readonly forwardPolicy?: ForwardPolicy | undefined;
   readonly origin: Origin;
 }
 

@@ -8,6 +8,7 @@ import {
   parseLocality,
   type SortedMap,
 } from "../values/index.ts";
+import { forwardPolicyOf } from "./gateway-topology.ts";
 import { localityOf } from "./kube-services.ts";
 import type { Workload } from "./mesh.ts";
 
@@ -39,6 +40,7 @@ function workloadOf(pod: Pod, machine: Node | undefined): Workload {
       locality: formatLocality(locality) === "" ? nowhere : locality,
       ips: Object.freeze(ips),
       ports: Object.freeze(ports),
+      forwardPolicy: forwardPolicyOf(pod.metadata.annotations),
       origin: pod.origin,
     });
     made.set(pod, workload);

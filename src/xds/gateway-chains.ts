@@ -53,7 +53,12 @@ function opened(work: PortWork, one: GatewayServer, taken: Set<string>): readonl
   const common = { name, ...matching(serverNames), transportSocket };
   if (http) {
     put(work.parts.route, gatewayRoutes(work, { name, servers: [one] }));
-    return [{ ...common, filters: [httpConnection({ listener, side: "edge", routes: { kind: "named", name } })] }];
+    return [
+      {
+        ...common,
+        filters: [httpConnection({ listener, side: "edge", routes: { kind: "named", name }, forward: work.forward })],
+      },
+    ];
   }
   const to = bytesTo(work, one);
   return to === undefined ? [] : [{ ...common, filters: [tcpFilter(work, name, to)] }];

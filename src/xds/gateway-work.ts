@@ -1,4 +1,11 @@
-import { type GatewayServer, type Mesh, ruleFor, type VirtualRoutes, visibleTo } from "../model/index.ts";
+import {
+  type ForwardPolicy,
+  type GatewayServer,
+  type Mesh,
+  ruleFor,
+  type VirtualRoutes,
+  visibleTo,
+} from "../model/index.ts";
 import { covers, type Hostname, type Origin, parseClusterName } from "../values/index.ts";
 import { type Client, visibleServices } from "./client.ts";
 import { clustersOf } from "./clusters.ts";
@@ -17,6 +24,7 @@ export interface PortWork {
   /** Takes the Secrets that those clusters need. */
   readonly credentials: Set<string>;
   readonly origins: Set<Origin>;
+  readonly forward: ForwardPolicy | undefined;
 }
 
 /** VirtualServices bound to a server's Gateway that may use its hosts, oldest first. */

@@ -1,4 +1,4 @@
-import { credentialsOf, type GatewayPort, type Mesh, portsOf, serversOf } from "../model/index.ts";
+import { credentialsOf, type ForwardPolicy, type GatewayPort, type Mesh, portsOf, serversOf } from "../model/index.ts";
 import { TrafficDirection } from "../proto/gen/envoy/config/core/v3/base_pb.js";
 import { ListenerSchema } from "../proto/gen/envoy/config/listener/v3/listener_pb.js";
 import { accessLog } from "./access-log.ts";
@@ -21,11 +21,12 @@ import { socketAddress } from "./typed.ts";
 export function gatewayParts(mesh: Mesh, node: ProxyNode, client: Client): Parts {
   const parts = noParts();
   const credentials = new Set<string>();
+  const forward = mesh.workloads.get(`${node.namespace}/${node.name}`)?.forwardPolicy;
   put(parts.cluster, blackHole);
   for (const port of portsOf(serversOf(mesh.gateways, client.labels))) {
     const bind = bindOf(mesh, { node, client, port });
     if (!bind) continue;
-    makePort({ mesh, client, parts, port, bind, credentials });
+    makePort({ mesh, client, parts, port, bind, credentials, forward });
     for (const { server } of port.servers) for (const name of credentialsOf(server)) credentials.add(name);
   }
   return { ...parts, secret: secretResources(mesh, node, credentials) };
@@ -50,8 +51,9 @@ function makePort(options: {
   readonly bind: { readonly address: string; readonly port: number };
   /** Takes the Secrets that its clusters need. */
   readonly credentials: Set<string>;
+  readonly forward: ForwardPolicy | undefined;
 }): void {
-  const { mesh, client, parts, port, bind, credentials } = options;
+  const { mesh, client, parts, port, bind, credentials, forward } = options;
   const { number, servers } = port;
   const listener = `${port.bind ?? "0.0.0.0"}_${number}`;
   const work: PortWork = {
@@ -63,6 +65,7 @@ function makePort(options: {
     clusters: new Set(),
     credentials,
     origins: new Set(),
+    forward,
   };
   const { exposed, chains, last } = port.kind === "http" ? httpPort(work, port) : sharedPort(work, port);
   addClusters(work);
@@ -99,7 +102,10 @@ function httpPort(work: PortWork, { number, servers }: GatewayPort): Chains {
   const { parts, listener } = work;
   const name = `http.${number}`;
   put(parts.route, gatewayRoutes(work, { name, servers }));
-  const last = { name, filters: [httpConnection({ listener, side: "edge", routes: { kind: "named", name } })] };
+  const last = {
+    name,
+    filters: [httpConnection({ listener, side: "edge", routes: { kind: "named", name }, forward: work.forward })],
+  };
   return { exposed: [], chains: [], last };
 }
 

@@ -1,4 +1,5 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import type { ForwardPolicy } from "../model/index.ts";
 import type { Filter } from "../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
 import { FilterSchema } from "../proto/gen/envoy/config/listener/v3/listener_components_pb.js";
 import type { RouteConfigurationSchema } from "../proto/gen/envoy/config/route/v3/route_pb.js";
@@ -35,8 +36,10 @@ export function httpConnection(options: {
   readonly listener: string;
   readonly side: HttpSide;
   readonly routes: Routes;
+  /** What becomes of `x-forwarded-client-cert` at the edge. */
+  readonly forward?: ForwardPolicy | undefined;
 }): Filter {
-  const { listener, side, routes } = options;
+  const { listener, side, routes, forward = "SANITIZE_SET" } = options;
   const inbound = side === "inbound";
   return create(
     FilterSchema,
@@ -59,7 +62,7 @@ export function httpConnection(options: {
         : {
             forwardClientCertDetails: inbound
               ? HttpConnectionManager_ForwardClientCertDetails.APPEND_FORWARD
-              : HttpConnectionManager_ForwardClientCertDetails.SANITIZE_SET,
+              : HttpConnectionManager_ForwardClientCertDetails[forward],
             setCurrentClientCertDetails: { subject: true, uri: true, dns: true },
           }),
     }),
