@@ -192,8 +192,10 @@ class ScenarioRun {
     const flags = new Map<string, AccessLine[]>();
     const look = () => {
       for (const file of lab.appLogs()) apps.push(...news.from(file).flatMap((line) => appLine(line, key)));
+      // A file may be looked at for two reasons, and tells its news once.
+      const told = new Map([...new Set([...proxyLogs.values()].flat())].map((file) => [file, news.from(file)]));
       for (const [at, files] of proxyLogs) {
-        const lines = files.flatMap((file) => news.from(file)).flatMap(parsedObject);
+        const lines = files.flatMap((file) => told.get(file) ?? []).flatMap(parsedObject);
         flags.set(at, [...(flags.get(at) ?? []), ...lines.filter((line) => isOfCall(line, { key, ports, at, step }))]);
       }
       const evidence: Evidence = { results, apps, flags, packets };
@@ -202,7 +204,11 @@ class ScenarioRun {
     let wrong = look();
     // Only what logs tell can come later than the answer.
     const byLogs =
-      expect.flag !== undefined || expect.reached !== undefined || expect.saw || expect.caller !== undefined;
+      expect.flag !== undefined ||
+      expect.logged !== undefined ||
+      expect.reached !== undefined ||
+      expect.saw ||
+      expect.caller !== undefined;
     const until = performance.now() + (step.withinMs === undefined ? logMs : 500);
     while (wrong.length > 0 && byLogs && performance.now() < until) {
       await sleep(logPollMs);
