@@ -192,10 +192,10 @@ class ScenarioRun {
     const flags = new Map<string, AccessLine[]>();
     const look = () => {
       for (const file of lab.appLogs()) apps.push(...news.from(file).flatMap((line) => appLine(line, key)));
-      // A file may be looked at for two reasons, and tells its news once.
-      const told = new Map([...new Set([...proxyLogs.values()].flat())].map((file) => [file, news.from(file)]));
+      // Once per file: two places may be one proxy.
+      const fresh = new Map([...new Set([...proxyLogs.values()].flat())].map((file) => [file, news.from(file)]));
       for (const [at, files] of proxyLogs) {
-        const lines = files.flatMap((file) => told.get(file) ?? []).flatMap(parsedObject);
+        const lines = files.flatMap((file) => fresh.get(file)!).flatMap(parsedObject);
         flags.set(at, [...(flags.get(at) ?? []), ...lines.filter((line) => isOfCall(line, { key, ports, at, step }))]);
       }
       const evidence: Evidence = { results, apps, flags, packets };
@@ -207,7 +207,7 @@ class ScenarioRun {
       expect.flag !== undefined ||
       expect.logged !== undefined ||
       expect.reached !== undefined ||
-      expect.saw ||
+      expect.saw !== undefined ||
       expect.caller !== undefined;
     const until = performance.now() + (step.withinMs === undefined ? logMs : 500);
     while (wrong.length > 0 && byLogs && performance.now() < until) {
@@ -310,7 +310,7 @@ function isOfCall(
   if (!("response_flags" in line)) return false;
   if (line["user_agent"] === `scenario/${call.key}`) return true;
   const port = Number(/:(\d+)$/.exec(String(line["downstream_remote_address"] ?? ""))?.[1]);
-  if (call.at === "" && call.ports.has(port)) return !("user_agent" in line) || line["user_agent"] === null;
+  if (call.at === "" && call.ports.has(port)) return true;
   // A connection that ended before it was answered has no port that we know; elsewhere it has another.
   const byConnection = !("method" in line);
   return byConnection && (call.at !== "" || [...call.ports].every((one) => one === undefined));
