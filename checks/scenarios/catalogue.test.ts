@@ -24,6 +24,12 @@ test("every scenario shows capabilities that the README lists", () => {
   expect(unknown).toEqual([]);
 });
 
+test("every capability that the README lists is shown by a scenario", () => {
+  const shown = new Set(scenarios.flatMap(({ shows }) => shows));
+  expect(capabilities.length).toBeGreaterThan(25);
+  expect(capabilities.filter((capability) => !shown.has(capability))).toEqual([]);
+});
+
 test("there are at least 120 scenarios", () => {
   expect(scenarios.length).toBeGreaterThanOrEqual(120);
 });
