@@ -225,7 +225,17 @@ async function followKubernetes(
   const client = createKubeClient({ access, clock, env, userAgent: "isthmus-controlplane" }, scope);
   log.info({ server: access.server }, "reading the cluster");
   return await startKubernetesSource(
-    { client, cluster, kinds: meshKinds, store, clock, random, log, precedence: kubernetesPrecedence },
+    {
+      client,
+      cluster,
+      kinds: meshKinds,
+      mayBeForbidden: ["Secret"],
+      store,
+      clock,
+      random,
+      log,
+      precedence: kubernetesPrecedence,
+    },
     scope,
   );
 }

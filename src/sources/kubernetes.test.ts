@@ -1,6 +1,7 @@
 import { expect, onTestFinished, test } from "vitest";
 import { Scope, silentLogger, systemClock } from "../base/index.ts";
 import { createKubeClient } from "../kube/index.ts";
+import type { Kind } from "../resources/index.ts";
 import { type FakeKubeApi, fakeKubeApi } from "../testing/index.ts";
 import { startKubernetesSource } from "./kubernetes.ts";
 import { ResourceStore } from "./store.ts";
@@ -28,7 +29,7 @@ function entry(name: string, hosts: readonly string[]) {
   };
 }
 
-async function source(prepare: (api: FakeKubeApi) => void) {
+async function source(prepare: (api: FakeKubeApi) => void, mayBeForbidden: readonly Kind[] = []) {
   const api = await fakeKubeApi();
   api.serve(services);
   prepare(api);
@@ -54,6 +55,7 @@ async function source(prepare: (api: FakeKubeApi) => void) {
       client,
       cluster: "cluster1",
       kinds: ["Service", "ServiceEntry"],
+      mayBeForbidden,
       store,
       clock,
       random: () => 0.5,
@@ -174,4 +176,23 @@ test("nobody is told half a cluster: the start waits for every kind, and says wh
   expect(store.view.value.resources.size).toBe(1);
   await scope.close();
   expect(store.view.value.resources.size).toBe(0);
+});
+
+test("a kind that the caller may not read counts as empty where that is allowed, and is taken up with the right", async () => {
+  const { api, started, shows } = await source(
+    (api) => {
+      define(api, "v1");
+      api.serve(entries);
+      api.put(services, service("web", 80));
+      api.put(entries, entry("out", ["a.example"]));
+      api.refuse(services, 403);
+    },
+    ["Service"],
+  );
+  expect((await started).behind().map(({ kind, failure }) => [kind, failure.code])).toEqual([
+    ["Service", "kube/forbidden"],
+  ]);
+  await shows("ServiceEntry out");
+  api.refuse(services, undefined);
+  await shows("Service web", "ServiceEntry out");
 });

@@ -19,6 +19,8 @@ export interface KubernetesSourceOptions {
   readonly cluster: string;
   /** What to follow. A kind that the cluster does not know is waited for. */
   readonly kinds: readonly Kind[];
+  /** Of these, kinds that the caller may be forbidden to read: they count as empty then, and that is said. */
+  readonly mayBeForbidden?: readonly Kind[];
   readonly store: ResourceStore;
   readonly clock: Clock;
   readonly random: () => number;
@@ -149,6 +151,7 @@ function reflect(
         return;
       }
       tellBehind(following, health);
+      if (health.failure.code === "kube/forbidden" && following.mayBeForbidden?.includes(kind)) known();
       if (health.failure.code === "kube/not-found") void confirmMissing();
     },
   };

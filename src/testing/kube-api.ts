@@ -36,6 +36,8 @@ export interface FakeKubeApi {
   say(line: string): void;
   /** The next requests are answered with these statuses; 0 lets one pass. */
   failNext(...statuses: number[]): void;
+  /** Answers requests for this collection with a status, until told otherwise. */
+  refuse(path: string, status: number | undefined): void;
   /** Answers nobody, as a server that is away: connections are cut. */
   away(is: boolean): void;
   watching(path: string): number;
@@ -49,6 +51,7 @@ export async function fakeKubeApi(options: { readonly token?: string } = {}): Pr
   const failures: number[] = [];
   let version = 1;
   let compacted = 0;
+  const refused = new Map<string, number>();
   let isAway = false;
 
   const status = (response: ServerResponse, code: number, message: string) => {
@@ -99,7 +102,7 @@ export async function fakeKubeApi(options: { readonly token?: string } = {}): Pr
   function answer(request: IncomingMessage, response: ServerResponse): void {
     const url = new URL(request.url ?? "/", "http://api");
     requests.push(`${request.method} ${url.pathname}${url.search}`);
-    const failing = failures.shift();
+    const failing = failures.shift() || refused.get(url.pathname);
     if (isAway) request.socket.destroy();
     else if (failing) status(response, failing, "told to fail");
     else if (options.token !== undefined && request.headers.authorization !== `Bearer ${options.token}`) {
@@ -166,6 +169,10 @@ export async function fakeKubeApi(options: { readonly token?: string } = {}): Pr
       for (const { response } of watchers) response.write(`${line}\n`);
     },
     failNext: (...statuses) => void failures.push(...statuses),
+    refuse(path, code) {
+      if (code === undefined) refused.delete(path);
+      else refused.set(path, code);
+    },
     away(is) {
       isAway = is;
       if (is) server.closeAllConnections();

@@ -69,6 +69,9 @@ export function httpConnection(options: {
   );
 }
 
+/** One that does not answer is no reason to fail while others do: so many are tried before a connection is given up. */
+const connectAttempts = 3;
+
 /** A filter that passes bytes on to one cluster, or to several by weight. */
 export function tcpProxy(options: {
   readonly listener: string;
@@ -91,6 +94,7 @@ export function tcpProxy(options: {
               case: "weightedClusters",
               value: { clusters: to.map(({ cluster, weight }) => ({ name: cluster, weight })) },
             },
+      maxConnectAttempts: connectAttempts,
       ...(idleTimeoutMs === undefined ? {} : { idleTimeout: milliseconds(idleTimeoutMs) }),
       ...(maxDurationMs === undefined ? {} : { maxDownstreamConnectionDuration: milliseconds(maxDurationMs) }),
       ...(bySource ? { hashPolicy: [{ policySpecifier: { case: "sourceIp", value: {} } }] } : {}),
