@@ -161,7 +161,28 @@ describe("help and usage", () => {
     {
       it: "several options that are missing",
       args: ["controlplane"],
-      says: ["--cluster <name>", "--config <dir...>", "--cacerts <dir>", "--listen"],
+      says: ["--cluster <name>", "--cacerts <dir>", "--listen"],
+    },
+    {
+      it: "a control plane with nothing to read",
+      args: ["controlplane", "--cluster", "c1", "--cacerts", "x", "--listen", "127.0.0.1"],
+      says: ["there is nothing to read", "--config", "--kubeconfig", "--in-cluster", "usage/source"],
+    },
+    {
+      it: "a control plane that is to read two clusters",
+      args: [
+        "controlplane",
+        "--cluster",
+        "c1",
+        "--cacerts",
+        "x",
+        "--listen",
+        "127.0.0.1",
+        "--in-cluster",
+        "--context",
+        "y",
+      ],
+      says: ["--in-cluster", "--context", "usage/source"],
     },
     {
       it: "a choice that is none",
