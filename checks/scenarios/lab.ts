@@ -235,7 +235,8 @@ export class ScenarioLab {
     let total = 0;
     for (const place of places) {
       const key = `${place.pod}`;
-      const own = "-p tcp -m length --length 120:65535 ! --sport 15012";
+      // Nor the lab's own questions: whether the gateway is ready, and what its admin interface says.
+      const own = "-p tcp ! -i lo ! --sport 15012 -m multiport ! --dports 15020,15021 -m length --length 120:65535";
       const count = "iptables -w -t mangle -nvxL INPUT";
       const first = this.#counted.has(key) ? "" : `iptables -w -t mangle -I INPUT ${own} && `;
       const ran = await runInPod({

@@ -196,6 +196,34 @@ test("names of a DNS cluster are asked for again, and a failure keeps the last g
   expect(proxy.clusters()[0]!.endpoints.map(({ address }) => address)).toEqual([`127.0.0.1:${target.port}`]);
 });
 
+test.each([
+  ["TCP", [tcpProxy("named")]],
+  ["HTTP", [httpManager("all")]],
+] as const)(
+  "a call over %s that comes before a new cluster's first answer of DNS waits for it",
+  async (_name, filters) => {
+    const target = await server((socket) => {
+      socket.once("data", () => socket.end("HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nnamed"));
+    });
+    let answer: ((found: { addresses: Ip[] }) => void) | undefined;
+    const { at } = await scene(
+      {
+        clusters: [dnsCluster("named", "gateway.example", target.port, 5000)],
+        listeners: [listener("named", { filterChains: [{ filters: [...filters] }] })],
+        routes: [routes("all", "named")],
+      },
+      { resolve: () => new Promise((resolve) => (answer = resolve)) },
+    );
+    const socket = await dial(at("named"));
+    socket.write("GET / HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n");
+    const answered = readAll(socket);
+    await expect.poll(() => answer).toBeDefined();
+    await new Promise((resolve) => setImmediate(resolve));
+    answer!({ addresses: [target.ip] });
+    expect((await answered).text).toMatch(/^HTTP\/1\.1 200 OK(.|\r\n)*named$/);
+  },
+);
+
 test("a changed listener keeps its socket, its old chain's connections finish, new ones take the new chain", async () => {
   const [one, two] = [await echo(), await server((socket) => socket.end("two"))];
   const { at, change } = await scene({

@@ -158,6 +158,11 @@ async function reach(
       hash,
       ...(connection.redirected === false ? {} : { destination: connection.destination }),
     });
+    if (picked.kind === "none" && upstream.settling !== undefined) {
+      await upstream.settling;
+      attempts--;
+      continue;
+    }
     if (picked.kind === "none")
       return (
         last ?? {

@@ -99,7 +99,7 @@ export class Attempts {
       hash: this.#hash,
     });
     if (picked.kind === "none") {
-      if (this.#resolve(current)) return;
+      if (this.#settle(current) || this.#resolve(current)) return;
       const why = `cluster "${upstream.name}": ${picked.reason}`;
       const body = `no healthy upstream: ${why}`;
       this.#trier.giveUp({ status: 503, body, details: "no_healthy_upstream", flags: [picked.flag] }, why);
@@ -258,6 +258,17 @@ export class Attempts {
     };
     const host = colon < 0 ? authority : authority.slice(0, colon);
     find(host, colon < 0 ? 80 : Number(authority.slice(colon + 1))).then(found, () => found(undefined));
+    return true;
+  }
+
+  /** A cluster that is new has nobody before its names are answered: that is no reason to fail. */
+  #settle(current: number): boolean {
+    const { settling } = this.#upstream;
+    if (settling === undefined) return false;
+    this.count--;
+    void settling.then(() => {
+      if (current === this.#current) this.start();
+    });
     return true;
   }
 

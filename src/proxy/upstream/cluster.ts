@@ -58,6 +58,7 @@ export class RunningCluster implements Upstream {
   #connections = 0;
   #why = "no endpoints have arrived yet";
   readonly #gone = new AbortController();
+  #settling: Promise<void> | undefined;
   readonly #removed = new Set<(keys: ReadonlySet<string>) => void>();
   readonly #ownDestinations = new Map<string, Endpoint>();
   readonly #health: HealthWatch | undefined;
@@ -169,6 +170,17 @@ export class RunningCluster implements Upstream {
       if (told.get(endpoint.key)?.endpoint !== endpoint) this.#ejected.delete(endpoint);
     const left = new Set([...before.keys()].filter((key) => !told.has(key)));
     if (left.size > 0) for (const notify of [...this.#removed]) notify(left);
+  }
+
+  /** Until then it is not known whom the cluster has. */
+  settle(first: Promise<void>): void {
+    this.#settling = first.then(() => {
+      this.#settling = undefined;
+    });
+  }
+
+  get settling(): Promise<void> | undefined {
+    return this.#settling;
   }
 
   /** Said of clusters that have an egress gateway between. */

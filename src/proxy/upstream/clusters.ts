@@ -68,7 +68,8 @@ export class Clusters implements Upstreams {
       discovery.kind === "dns"
         ? new NameWatch(discovery, this.#deps, (resolved) => cluster.assign(discovery.assignment, resolved))
         : undefined;
-    names?.start();
+    const first = names?.start();
+    if (first !== undefined) cluster.settle(first);
     return { config, cluster, names, assigned: undefined };
   }
 }

@@ -42,16 +42,19 @@ export class NameWatch {
     this.#tell = tell;
   }
 
-  start(): void {
+  /** Resolves when every name has been answered or has failed once; undefined where there is nothing to ask. */
+  start(): Promise<void> | undefined {
     const hosts = new Set(
       this.#discovery.assignment.localities.flatMap(({ endpoints }) => endpoints.map(({ host }) => host)),
     );
+    const asked: Array<Promise<void>> = [];
     for (const host of hosts) {
       const ip = parseIp(host);
       if (ip) this.#known.set(host, { kind: "resolved", addresses: [ip] });
-      else void this.#ask(host);
+      else asked.push(this.#ask(host));
     }
     this.#tell(this.#known);
+    return asked.length === 0 ? undefined : Promise.all(asked).then(() => {});
   }
 
   stop(): void {

@@ -77,6 +77,11 @@ export interface Upstream {
     readonly maxRetries: number;
     readonly retryBudget: { readonly percent: number; readonly least: number } | undefined;
   };
+  /**
+   * The first answer about the cluster's names, while it is still to come: nobody to pick means nothing before. It
+   * always resolves, in the time that a name service has.
+   */
+  readonly settling?: Promise<void> | undefined;
   pick(context: PickContext): Picked;
   /** Throws a `Failure` (`upstream/connect-timeout`, `upstream/connect-refused`, `upstream/tls`, …) within the connect timeout. */
   connect(endpoint: Endpoint, options?: ConnectOptions): Promise<UpstreamSocket>;
