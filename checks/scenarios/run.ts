@@ -155,9 +155,14 @@ class ScenarioRun {
   /** Makes one step's calls, again and again where news may take its time. */
   async call(step: Call, where: string): Promise<void> {
     const until = performance.now() + (step.withinMs ?? 0);
-    for (;;) {
+    for (let strays = 0; ; ) {
       const wrong = await this.#tryCall(step);
       if (wrong.length === 0) return;
+      // What earlier calls left on the way may pass a gateway yet. What these calls send there, they send each time.
+      if (wrong.filter((text) => !text.startsWith("the caller's proxy")).every(isStray) && strays++ < 2) {
+        await sleep(200);
+        continue;
+      }
       if (performance.now() > until) {
         const late = step.withinMs === undefined ? "" : ` still, after ${step.withinMs} ms`;
         throw new Error(`${where}, from ${step.from}${late}:\n${wrong.map((text) => `  ${text}`).join("\n")}`);
@@ -272,6 +277,10 @@ function appLine(line: string, key: string): readonly AppLine[] {
     const seen = value as unknown as AppLine;
     return seen.headers?.["x-scenario-key"] === key ? [seen] : [];
   });
+}
+
+function isStray(complaint: string): boolean {
+  return / packets went through /.test(complaint);
 }
 
 /** What the caller's proxy says of the calls, each thing once. */

@@ -68,6 +68,8 @@ export interface ListenerView {
 export interface ClusterView {
   readonly name: string;
   readonly discovery: string;
+  /** While nothing is known of a name of it, not even that it has no address. */
+  readonly waiting?: true;
   readonly connections: number;
   readonly endpoints: readonly EndpointView[];
 }
@@ -189,6 +191,7 @@ class RunningProxy implements EmbeddedProxy {
     this.#clusters.all().map((cluster) => ({
       name: cluster.name,
       discovery: cluster.config.discovery.kind,
+      ...(this.#clusters.waiting(cluster.name) ? { waiting: true as const } : {}),
       connections: cluster.connections,
       endpoints: cluster.view(),
     }));

@@ -31,7 +31,10 @@ export function adminRoutes(parts: {
     }),
     "GET /listeners": async () => ({ json: (await proxy.views()).listeners }),
     "GET /clusters": async () => ({ json: (await proxy.views()).clusters }),
-    "GET /warming": () => ({ json: { warming: store.warming } }),
+    "GET /warming": async () => {
+      const { clusters } = await proxy.views();
+      return { json: { warming: store.warming + clusters.filter(({ waiting }) => waiting).length } };
+    },
     "GET /certs": () => certificatesReply(identity),
     "GET /config_dump": ({ query }) => ({
       json: store

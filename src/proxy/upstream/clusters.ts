@@ -4,7 +4,7 @@ import type { ClusterConfig } from "../config/cluster.ts";
 import type { ProxyConfig } from "../config/store.ts";
 import type { TlsContexts } from "../tls/contexts.ts";
 import { RunningCluster } from "./cluster.ts";
-import { NameWatch, type ResolveName } from "./resolve.ts";
+import { NameWatch, type Resolution, type ResolveName } from "./resolve.ts";
 import type { Upstream, Upstreams } from "./upstream.ts";
 
 interface Entry {
@@ -29,6 +29,11 @@ export class Clusters implements Upstreams {
 
   all(): readonly RunningCluster[] {
     return [...this.#entries.values()].map(({ cluster }) => cluster);
+  }
+
+  /** Whether a cluster waits for a first answer about a name. */
+  waiting(name: string): boolean {
+    return this.#entries.get(name)?.names?.waiting ?? false;
   }
 
   /** New ones are there before old ones go. A cluster whose configuration is the same object is not touched. */
@@ -66,11 +71,22 @@ export class Clusters implements Upstreams {
     if (discovery.kind === "static") cluster.assign(discovery.assignment);
     const names =
       discovery.kind === "dns"
-        ? new NameWatch(discovery, this.#deps, (resolved) => cluster.assign(discovery.assignment, resolved))
+        ? // What others know of a name already serves this one from its first moment, also where it takes the place of one.
+          new NameWatch(discovery, { ...this.#deps, known: (host) => this.#knownOf(host) }, (resolved) =>
+            cluster.assign(discovery.assignment, resolved),
+          )
         : undefined;
     const first = names?.start();
     if (first !== undefined) cluster.settle(first);
     return { config, cluster, names, assigned: undefined };
+  }
+
+  #knownOf(host: string): Resolution | undefined {
+    for (const { names } of this.#entries.values()) {
+      const known = names?.knownOf(host);
+      if (known?.kind === "resolved") return known;
+    }
+    return undefined;
   }
 }
 

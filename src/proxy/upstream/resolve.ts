@@ -20,6 +20,8 @@ interface NameWatchDeps {
   readonly random: () => number;
   readonly log: Logger;
   readonly resolve: ResolveName;
+  /** What is known of a name already, from others that watch it. */
+  readonly known?: (host: string) => Resolution | undefined;
 }
 
 /** No answer is asked for more often than this, whatever its time to live. */
@@ -34,6 +36,8 @@ export class NameWatch {
   readonly #tell: (resolved: ReadonlyMap<string, Resolution>) => void;
   readonly #known = new Map<string, Resolution>();
   readonly #timers = new Map<string, Timer>();
+  /** Names that nothing is known of yet. */
+  readonly #unanswered = new Set<string>();
   #stopped = false;
 
   constructor(discovery: DnsDiscovery, deps: NameWatchDeps, tell: (resolved: ReadonlyMap<string, Resolution>) => void) {
@@ -42,7 +46,7 @@ export class NameWatch {
     this.#tell = tell;
   }
 
-  /** Resolves when every name has been answered or has failed once; undefined where there is nothing to ask. */
+  /** Resolves when every name of which nothing was known has been answered or has failed once; undefined where there is nothing to ask. */
   start(): Promise<void> | undefined {
     const hosts = new Set(
       this.#discovery.assignment.localities.flatMap(({ endpoints }) => endpoints.map(({ host }) => host)),
@@ -50,11 +54,27 @@ export class NameWatch {
     const asked: Array<Promise<void>> = [];
     for (const host of hosts) {
       const ip = parseIp(host);
-      if (ip) this.#known.set(host, { kind: "resolved", addresses: [ip] });
-      else asked.push(this.#ask(host));
+      if (ip) {
+        this.#known.set(host, { kind: "resolved", addresses: [ip] });
+        continue;
+      }
+      const known = this.#deps.known?.(host);
+      if (known) this.#known.set(host, known);
+      else this.#unanswered.add(host);
+      const answer = this.#ask(host);
+      if (!known) asked.push(answer);
     }
     this.#tell(this.#known);
     return asked.length === 0 ? undefined : Promise.all(asked).then(() => {});
+  }
+
+  /** Whether there is a name of which nothing is known yet, not even that it has no addresses. */
+  get waiting(): boolean {
+    return this.#unanswered.size > 0;
+  }
+
+  knownOf(host: string): Resolution | undefined {
+    return this.#known.get(host);
   }
 
   stop(): void {
@@ -87,6 +107,7 @@ export class NameWatch {
       if (before?.kind !== "failed") log.warn({ host, reason: now.reason, kept: now.addresses }, "name not resolved");
     }
     if (this.#stopped) return;
+    this.#unanswered.delete(host);
     this.#timers.set(
       host,
       clock.after(againMs + jitterMs * random(), () => void this.#ask(host), { background: true }),

@@ -88,13 +88,14 @@ test("TCP is shared out among weighted clusters, by chance", async () => {
   ]);
 });
 
-const logical = (host: string, port: number) => ({
+const logical = (host: string, port: number, altStatName = "") => ({
   name: "app",
   version: "1",
   bytes: toBinary(
     ClusterSchema,
     create(ClusterSchema, {
       name: "app",
+      altStatName,
       clusterDiscoveryType: { case: "type", value: Cluster_DiscoveryType.LOGICAL_DNS },
       dnsLookupFamily: Cluster_DnsLookupFamily.V4_ONLY,
       dnsRefreshRate: milliseconds(60_000),
@@ -112,6 +113,34 @@ test("of a name's addresses a LOGICAL_DNS cluster takes the first alone", async 
   const addresses = () => running.proxy.clusters()[0]!.endpoints.map(({ address }) => address);
   await expect.poll(addresses).toEqual([`127.0.0.1:${app.port}`]);
   expect((await readAll(await dial(running.at("tcp")))).text).toBe("app");
+});
+
+test("a cluster that takes another's place serves at once with what is known of its name", async () => {
+  const app = await named("app");
+  let asked = 0;
+  const resolve = () => {
+    asked++;
+    return asked === 1 ? Promise.resolve({ addresses: ["127.0.0.1"] as Ip[] }) : new Promise<never>(() => {});
+  };
+  const first = logical("app.example", app.port);
+  const running = await scene({ clusters: [first], listeners: tcp(tcpProxy("app")) }, { resolve });
+  await expect.poll(() => running.proxy.clusters()[0]).toMatchObject({ endpoints: [{}] });
+  expect(running.proxy.clusters()[0]).not.toHaveProperty("waiting");
+  await running.change({ clusters: [logical("app.example", app.port, "another")] });
+  expect(asked).toBe(2);
+  expect((await readAll(await dial(running.at("tcp")))).text).toBe("app");
+});
+
+test("a cluster of whose name nothing is known says that it waits, until it is, be it that there is none", async () => {
+  let answer: (reason: Error) => void = () => {};
+  const resolve = () =>
+    new Promise<never>((_, reject) => {
+      answer = reject;
+    });
+  const running = await scene({ clusters: [logical("app.example", 1)] }, { resolve });
+  expect(running.proxy.clusters()).toMatchObject([{ name: "app", waiting: true }]);
+  answer(new Error("no such name"));
+  await expect.poll(() => running.proxy.clusters()[0]).not.toHaveProperty("waiting");
 });
 
 test("an endpoint whose metadata match is spoken to in the way of the match, any other in the cluster's", async () => {

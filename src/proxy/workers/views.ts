@@ -55,7 +55,7 @@ function mergeCluster(a: ClusterView, b: ClusterView): ClusterView {
     others.delete(endpoint.address);
     return other ? mergeEndpoint(endpoint, other) : endpoint;
   });
-  return { ...a, connections: a.connections + b.connections, endpoints: [...endpoints, ...others.values()] };
+  return { ...a, ...b, connections: a.connections + b.connections, endpoints: [...endpoints, ...others.values()] };
 }
 
 function mergeEndpoint(a: EndpointView, b: EndpointView): EndpointView {
