@@ -37,7 +37,7 @@ async function addCluster(chosen: ChosenMode, folder: string, index: number, nam
      ip link set r${index} master wan up
      ${enter.join(" ")} sh -e <<'END'
 ip link set lo up
-ip link add br0 type bridge
+ip link add br0 address ${macOf(plan.router)} type bridge
 ip addr add ${plan.router}/16 dev br0
 ip link set br0 up
 ip route add ${serviceCidr} dev br0
@@ -129,7 +129,8 @@ END`,
 
 /**
  * The hardware address that belongs to an address: whoever remembers it for a pod that has gone finds the next one that
- * gets its address. The second bit says that nobody sold it (IEEE 802c).
+ * gets its address. A bridge without one of its own takes the lowest of its ports', and another when that pod goes; until
+ * they ask anew, its pods then send what leaves the cluster to nobody. The second bit says that nobody sold it (IEEE 802c).
  */
 function macOf(ip: string): string {
   return ["02", "00", ...ip.split(".").map((part) => Number(part).toString(16).padStart(2, "0"))].join(":");
