@@ -134,5 +134,5 @@ function sharedPort(work: PortWork, { servers }: GatewayPort): Chains {
 
 const nothingExposed = (listener: string): Chain => ({
   name: "nothing-exposed",
-  filters: [tcpProxy({ listener, statPrefix: fixedNames.blackHole, to: fixedNames.blackHole })],
+  filters: [tcpProxy({ listener, statPrefix: fixedNames.blackHole, to: fixedNames.blackHole, attempts: 1 })],
 });

@@ -80,8 +80,10 @@ export function tcpProxy(options: {
   /** Also a line when the connection is made: one that carries many calls is seen while it is open. */
   readonly logAtStart?: boolean;
   readonly connection?: TcpOptions;
+  /** 1 where the cluster has one place to go: to try it again would only make the caller wait. */
+  readonly attempts?: number;
 }): Filter {
-  const { listener, statPrefix, to, logAtStart = false, connection = {} } = options;
+  const { listener, statPrefix, to, logAtStart = false, connection = {}, attempts = connectAttempts } = options;
   const { idleTimeoutMs, maxDurationMs, bySource = false } = connection;
   return create(
     FilterSchema,
@@ -94,7 +96,7 @@ export function tcpProxy(options: {
               case: "weightedClusters",
               value: { clusters: to.map(({ cluster, weight }) => ({ name: cluster, weight })) },
             },
-      maxConnectAttempts: connectAttempts,
+      maxConnectAttempts: attempts,
       ...(idleTimeoutMs === undefined ? {} : { idleTimeout: milliseconds(idleTimeoutMs) }),
       ...(maxDurationMs === undefined ? {} : { maxDownstreamConnectionDuration: milliseconds(maxDurationMs) }),
       ...(bySource ? { hashPolicy: [{ policySpecifier: { case: "sourceIp", value: {} } }] } : {}),

@@ -98,7 +98,7 @@ function chainsOf(
         },
       },
     });
-  const tcp = () => tcpProxy({ listener, statPrefix: cluster, to: cluster });
+  const tcp = () => tcpProxy({ listener, statPrefix: cluster, to: cluster, attempts: 1 });
   // Matching never turns back: where one chain names TLS, all that is TLS is looked for among those that do.
   const encrypted = port.protocol === "unset" ? { transportProtocol: "tls" } : {};
   const mesh = (alpn: readonly string[], of: () => ReturnType<typeof http>, suffix: string): Chain => ({

@@ -62,7 +62,9 @@ export function virtualOutbound(mesh: Mesh): Versioned {
       filterChains: [loopGuard(name, ports.outbound)],
       defaultFilterChain: {
         name: "virtualOutbound-catchall-tcp",
-        filters: [tcpProxy({ listener: name, statPrefix: fallbackCluster(mesh), to: fallbackCluster(mesh) })],
+        filters: [
+          tcpProxy({ listener: name, statPrefix: fallbackCluster(mesh), to: fallbackCluster(mesh), attempts: 1 }),
+        ],
       },
     },
   });
@@ -89,7 +91,9 @@ export function explicitOutbound(mesh: Mesh, port: number): Versioned {
       filterChains: [loopGuard(name, port)],
       defaultFilterChain: {
         name: "explicit-catchall-tcp",
-        filters: [tcpProxy({ listener: name, statPrefix: fallbackCluster(mesh), to: fallbackCluster(mesh) })],
+        filters: [
+          tcpProxy({ listener: name, statPrefix: fallbackCluster(mesh), to: fallbackCluster(mesh), attempts: 1 }),
+        ],
       },
     },
   });

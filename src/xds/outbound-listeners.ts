@@ -183,7 +183,7 @@ function encodeListener(
   }
   last ??= {
     name: "PassthroughFilterChain",
-    filters: [tcpProxy({ listener: name, statPrefix: fallback, to: fallback })],
+    filters: [tcpProxy({ listener: name, statPrefix: fallback, to: fallback, attempts: 1 })],
   };
   const inspects = http || routed.some(({ route }) => route.serverNames.length > 0);
   return versioned(ListenerSchema, {

@@ -14,7 +14,7 @@ const shared = { plain: Buffer.allocUnsafeSlow(64 * 1024), tls: Buffer.allocUnsa
 interface Pool {
   readonly free: OwnBuffer[];
   readonly mostFree: number;
-  /** Of one buffer. Of TLS one read is never more than one record. */
+  /** Of one buffer, in bytes. What is free stays for good, so all of it together is a few MiB. Of TLS one read is never more than one record. */
   readonly bytes: number;
   /** A read of the shared buffer of at least so much asks for an own one, … */
   readonly much: number;
@@ -22,8 +22,8 @@ interface Pool {
   readonly little: number;
 }
 const pools = {
-  plain: { free: [], mostFree: 256, bytes: 64 * 1024, much: 48 * 1024, little: 16 * 1024 },
-  tls: { free: [], mostFree: 512, bytes: 16 * 1024, much: 16 * 1024, little: 4 * 1024 },
+  plain: { free: [], mostFree: 24, bytes: 64 * 1024, much: 48 * 1024, little: 16 * 1024 },
+  tls: { free: [], mostFree: 32, bytes: 16 * 1024, much: 16 * 1024, little: 4 * 1024 },
 } as const satisfies Record<string, { free: OwnBuffer[] } & Omit<Pool, "free">>;
 const quietReads = 8;
 
