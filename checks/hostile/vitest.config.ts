@@ -9,6 +9,8 @@ export default defineConfig({
     fileParallelism: false,
     maxWorkers: 1,
     reporters: ["default", "./checks/tally.ts"],
+    // Whole programs on a machine that others use too. The tally names what needed the second run, and why.
+    retry: 1,
     testTimeout: 60_000,
     hookTimeout: 60_000,
   },
