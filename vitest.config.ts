@@ -2,6 +2,8 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
+    // The tally names what needed the second run, and why.
+    retry: 1,
     include: ["src/**/*.test.ts", "checks/**/*.test.ts"],
     // Whole-program tests share two cores and the machine's network namespaces; they have a run of their own;
     // so have the attacks, which measure the memory of what they attack.
