@@ -36,20 +36,26 @@ export function startKeeping(
 ): void {
   const { admin, names, keep } = options;
   const { clock, log } = deps;
+  /** What was counted when it was last read, and what was kept then. */
+  let seen: string | undefined;
   let kept: string | undefined;
 
   async function lookOnce(): Promise<void> {
     const { status, text } = await askEnvoy(admin, "GET", counters);
     if (status !== 200) return;
     const named = names();
-    const now = `${text}${named.map(({ name, version }) => `${name} ${version}`).join("\n")}`;
-    if (now === kept) return;
+    const now = `${text}${versionsOf(named)}`;
+    if (now === seen) return;
     const dump = await askEnvoy(admin, "GET", "/config_dump?include_eds");
     if (dump.status !== 200) return;
     const resources = keptResources(resourcesIn(JSON.parse(dump.text) as JsonValue));
     // Half of a change is still to come: looked at again.
     if (!resources) return;
-    kept = now;
+    seen = now;
+    // A cluster of names counts each answer of DNS too, which changes nothing of what Envoy was told.
+    const content = versionsOf([...resources, ...named]);
+    if (content === kept) return;
+    kept = content;
     const told = [typeUrls.cluster, typeUrls.listener, typeUrls.names];
     keep(() => ({ told, resources: [...resources, ...named] }));
   }
@@ -76,6 +82,9 @@ export function startKeeping(
   // A look that is under way when the scope closes asks a program that is about to end: nothing waits for it.
   void run();
 }
+
+const versionsOf = (resources: readonly KeptResource[]) =>
+  resources.map(({ type, name, version }) => `${type} ${name} ${version}`).join("\n");
 
 /**
  * What of Envoy's dump another Envoy could begin with; undefined while something of it waits or no listener is there.

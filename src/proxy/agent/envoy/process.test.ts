@@ -4,7 +4,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { Metrics, Scope, silentLogger } from "../../../base/index.ts";
 import { FakeClock, scratchDir } from "../../../testing/index.ts";
 import { resourcesIn } from "./dump.ts";
-import { type EnvoyProcess, readLogLine, startEnvoyProcess } from "./process.ts";
+import { type EnvoyProcess, hasOpenConnections, readLogLine, startEnvoyProcess } from "./process.ts";
 import { listenersDown } from "./readiness.ts";
 
 test("a line of Envoy's log keeps its level, its logger and its text, tabs and all", () => {
@@ -45,6 +45,19 @@ for (const { it, counts, says } of rows) {
     else expect(why).toBeUndefined();
   });
 }
+
+test("connections are open while any listener but the admin's has one", () => {
+  const counted = (open: number, admin: number) =>
+    [
+      `listener.0.0.0.0_15006.downstream_cx_active: ${open}`,
+      `listener.0.0.0.0_15006.worker_0.downstream_cx_active: ${open}`,
+      `listener.admin.downstream_cx_active: ${admin}`,
+      `listener.admin.main_thread.downstream_cx_active: ${admin}`,
+    ].join("\n");
+  expect(hasOpenConnections(counted(0, 3))).toBe(false);
+  expect(hasOpenConnections(counted(10, 1))).toBe(true);
+  expect(hasOpenConnections("")).toBe(false);
+});
 
 test("a configuration dump of Envoy's reads like the embedded proxy's, without secrets", () => {
   const listener = {

@@ -27,6 +27,13 @@ const settledMs = 10_000;
 const drainLookMs = 200;
 /** From SIGTERM to its end. */
 const endMs = 3_000;
+/** Counted as connections come and go; `server.total_connections` is not, but every five seconds (the stats flush interval). */
+const openConnections = "/stats?usedonly&filter=^listener\\..*downstream_cx_active$";
+
+/** Whether anybody but who asks the admin interface is connected, in an answer to the question above. */
+export function hasOpenConnections(stats: string): boolean {
+  return /^listener\.(?!admin\.).*: [1-9]\d*$/m.test(stats);
+}
 
 /**
  * Keeps Envoy running: started again, with growing waits, when it ends by itself. When the scope closes it is asked to
@@ -91,8 +98,8 @@ export async function startEnvoyProcess(
     try {
       await askEnvoy(options.admin, "POST", "/drain_listeners?graceful&skip_exit");
       while (!deadline.aborted && last.exitCode === null && last.signalCode === null) {
-        const { text } = await askEnvoy(options.admin, "GET", "/stats?filter=^server\\.total_connections$");
-        if (/: 0\s*$/.test(text)) return;
+        const { text } = await askEnvoy(options.admin, "GET", openConnections);
+        if (!hasOpenConnections(text)) return;
         await sleep(clock, drainLookMs, deadline).catch(() => {});
       }
     } catch (caught) {
