@@ -1,0 +1,7 @@
+// The test ground: real Kubernetes control planes (etcd, kube-apiserver, kube-controller-manager, kube-scheduler),
+// started where they are told to be. Absent on purpose: networks and pods (checks/kubernetes/node has them).
+export { type ControlPlane, type ControlPlaneOptions, type Place, startControlPlane } from "./control-plane.ts";
+export { type Credentials, type IssuedPair, makeCredentials } from "./credentials.ts";
+export { type Context, kubeconfigText } from "./kubeconfig.ts";
+export { findMachinery, type Machinery } from "./machinery.ts";
+export { GroundProgram } from "./program.ts";
