@@ -24,6 +24,13 @@ export {
 export { type CsrLimits, certificateService } from "./server.ts";
 export { startServerCertificate } from "./server-cert.ts";
 export {
+  anyVerifier,
+  createTokenReviewer,
+  type ReviewToken,
+  type TokenReviewOptions,
+  type TokenReviewStatus,
+} from "./token-review.ts";
+export {
   createTokenVerifier,
   decodeTokenKey,
   decodeTokenKeys,

@@ -44,9 +44,21 @@ export function certificateService(deps: {
 
   return implement(IstioCertificateService, {
     async createCertificate(request, call) {
-      const caller = await callers.identify({
+      const evidence = {
         certificate: call.caller.certificate?.der,
         authorization: call.metadata("authorization"),
+      };
+      const caller = await callers.identify(evidence).catch((cause: unknown) => {
+        // Who is asking may well be who it says: it is to come again, and not to despair.
+        ended("failed");
+        log.warn(
+          { err: cause, address: call.caller.address },
+          "certificate request put off: its token cannot be checked",
+        );
+        throw grpcFailure("unavailable", `who is asking cannot be told now: ${Failure.from(cause).message}`, {
+          hint: "come again",
+          cause,
+        });
       });
       if (!caller.ok) {
         ended("unauthenticated");

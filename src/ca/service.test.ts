@@ -4,7 +4,7 @@ import { connect } from "node:tls";
 import { create } from "@bufbuild/protobuf";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { type ClientTlsMaterial, openChannel, startGrpcServer, type TlsMaterial } from "../ads/index.ts";
-import { Cell, type Failure, Metrics, Scope, silentLogger, systemClock } from "../base/index.ts";
+import { Cell, Failure, Metrics, Scope, silentLogger, systemClock } from "../base/index.ts";
 import { IstioCertificateRequestSchema, IstioCertificateService } from "../proto/gen/isthmus/ca/v1/ca_pb.js";
 import { scratchDir } from "../testing/index.ts";
 import { parseSpiffeId } from "../values/index.ts";
@@ -18,7 +18,7 @@ import { createIntermediate, createRoot } from "./make-cacerts.ts";
 import { checkCacerts } from "./roots.ts";
 import { type CsrLimits, certificateService } from "./server.ts";
 import { startServerCertificate } from "./server-cert.ts";
-import { createTokenVerifier, decodeTokenKeys, jwksOf, makeTokenKey, mintToken } from "./tokens.ts";
+import { createTokenVerifier, decodeTokenKeys, jwksOf, makeTokenKey, mintToken, type TokenVerifier } from "./tokens.ts";
 import { startWorkloadCerts } from "./workload-certs.ts";
 
 const clock = systemClock;
@@ -29,7 +29,7 @@ const nowMs = Date.now();
 const root = createRoot({ nowMs });
 
 /** A control plane's CSR service over real TLS on loopback. */
-async function scene(limits: CsrLimits = {}, defaultTtlMs = 3_600_000) {
+async function scene(limits: CsrLimits = {}, defaultTtlMs = 3_600_000, tokens?: TokenVerifier) {
   const checked = checkCacerts(createIntermediate({ nowMs, issuer: root, cluster: "cluster1" }), {
     nowMs,
     demo: "refused",
@@ -53,7 +53,7 @@ async function scene(limits: CsrLimits = {}, defaultTtlMs = 3_600_000) {
   const callers = createCallers({
     trustDomain: "cluster.local",
     clock,
-    tokens: createTokenVerifier({ keys: decodeTokenKeys(jwksOf([tokenKey])), clock }),
+    tokens: tokens ?? createTokenVerifier({ keys: decodeTokenKeys(jwksOf([tokenKey])), clock }),
   });
   const { port } = await startGrpcServer(
     {
@@ -168,6 +168,15 @@ describe("the CSR service", () => {
     expect(await metrics.text()).toMatch(
       /outcome="unauthenticated"\} 3\n[\s\S]*outcome="invalid"\} 2\n[\s\S]*outcome="signed"\} 1\n[\s\S]*outcome="limited"\} 1/,
     );
+  });
+
+  test("a caller whose token cannot be checked now is told to come again, not that it is nobody", async () => {
+    const away = { verify: () => Promise.reject(new Failure("ca/token-review", "the API server is away")) };
+    const { channel, tokenFile } = await scene({}, undefined, away);
+    await expect(certificateClient({ channel, clock, tokenFile })(csr(), ask())).rejects.toMatchObject({
+      code: "grpc/unavailable",
+      message: expect.stringContaining("the API server is away"),
+    });
   });
 
   test("lets a herd of 300 through, and the process breathes meanwhile", async () => {

@@ -33,12 +33,12 @@ export interface TokenKey {
 }
 
 /** Largest token in characters; Kubernetes' own take one or two thousand. */
-const tokenLimit = 16 * 1024;
+export const tokenLimit = 16 * 1024;
 const skewSeconds = 30;
 /** Only signatures by a key pair. Without this list a token could choose "none", or be signed with the public key as HMAC secret. */
 const algorithms = ["ES256", "ES384", "RS256", "RS384", "RS512", "PS256"];
 /** DNS-1123, as Kubernetes names namespaces and service accounts (a subdomain for the latter). */
-const subjectForm =
+export const subjectForm =
   /^system:serviceaccount:([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?):([a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?)$/;
 
 export function makeTokenKey(kid: string): TokenKey {

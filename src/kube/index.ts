@@ -3,6 +3,8 @@
 export { type AccessWish, accountFolder, loadAccess } from "./access.ts";
 export { createKubeClient, type KubeClient, type KubeClientOptions, type KubeRequest } from "./client.ts";
 export { type KubeAccess, readKubeconfig } from "./kubeconfig.ts";
+export { type Leader, type LeaderOptions, type Leadership, type Mandate, startLeader } from "./leader.ts";
+export { type LeaseTimes, leaseTimes } from "./lease.ts";
 export { type Collection, collectionPath, type KubeObject, objectName } from "./object.ts";
 export { type Change, type ReflectorHealth, type ReflectorSink, startReflector } from "./reflector.ts";
 export { KubeRefusal } from "./refusal.ts";

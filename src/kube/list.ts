@@ -1,6 +1,6 @@
 import { Failure } from "../base/index.ts";
 import type { KubeClient } from "./client.ts";
-import { type Collection, collectionPath, isKubeObject, type KubeObject, withKind } from "./object.ts";
+import { type Collection, collectionPath, isKubeObject, type KubeObject, selectionOf, withKind } from "./object.ts";
 
 /** As many objects in one answer: the number that Kubernetes' own clients ask for. */
 const pageSize = 500;
@@ -23,7 +23,11 @@ export async function* listPages(
   const path = collectionPath(collection);
   let next: string | undefined;
   do {
-    const answer = await client.json<ListAnswer>({ path, query: { limit: pageSize, continue: next }, signal });
+    const answer = await client.json<ListAnswer>({
+      path,
+      query: { ...selectionOf(collection), limit: pageSize, continue: next },
+      signal,
+    });
     const { resourceVersion, continue: following } = answer?.metadata ?? {};
     if (!Array.isArray(answer?.items) || typeof resourceVersion !== "string") {
       throw new Failure(

@@ -20,6 +20,13 @@ export interface Collection {
   readonly plural: string;
   readonly kind: string;
   readonly namespace?: string;
+  /** Only the object of this name: `metadata.name=…` as the API's field selector. */
+  readonly only?: string;
+}
+
+/** What a list or a watch of the collection asks for beside its path. */
+export function selectionOf({ only }: Collection): { readonly fieldSelector?: string } {
+  return only === undefined ? {} : { fieldSelector: `metadata.name=${only}` };
 }
 
 export function collectionPath({ group, version, plural, namespace }: Collection): string {

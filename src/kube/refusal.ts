@@ -6,15 +6,23 @@ export class KubeRefusal extends Failure {
   readonly status: number;
   /** The server asked to be left alone for so long, in milliseconds. */
   readonly retryAfterMs: number | undefined;
+  /** Kubernetes' word for why, where it gave one: `AlreadyExists`, `NamespaceTerminating`. */
+  readonly reason: string | undefined;
 
   constructor(
     code: string,
     message: string,
-    known: { readonly status: number; readonly retryAfterMs: number | undefined; readonly hint?: string },
+    known: {
+      readonly status: number;
+      readonly retryAfterMs: number | undefined;
+      readonly reason?: string | undefined;
+      readonly hint?: string;
+    },
   ) {
     super(code, message, known.hint === undefined ? {} : { hint: known.hint });
     this.status = known.status;
     this.retryAfterMs = known.retryAfterMs;
+    this.reason = known.reason;
   }
 }
 
@@ -48,6 +56,7 @@ export function refusal(answer: {
   const seconds = said.details?.retryAfterSeconds;
   return new KubeRefusal(row.code, `${method} ${path} at "${access.server}" gave ${status}: ${words}`, {
     status,
+    reason: said.details?.causes?.find(({ reason }) => typeof reason === "string")?.reason ?? said.reason,
     retryAfterMs: typeof seconds === "number" && seconds > 0 ? seconds * 1_000 : undefined,
     ...(row.hint === undefined ? {} : { hint: row.hint }),
   });
@@ -55,7 +64,11 @@ export function refusal(answer: {
 
 interface Status {
   readonly message?: string;
-  readonly details?: { readonly retryAfterSeconds?: unknown };
+  readonly reason?: string;
+  readonly details?: {
+    readonly retryAfterSeconds?: unknown;
+    readonly causes?: ReadonlyArray<{ readonly reason?: string }>;
+  };
 }
 
 /** A `Status` object of Kubernetes, where the text is one. */

@@ -1,6 +1,6 @@
 import { type Clock, Failure, type Timer } from "../base/index.ts";
 import type { KubeClient } from "./client.ts";
-import { type Collection, collectionPath, isKubeObject, type KubeObject, withKind } from "./object.ts";
+import { type Collection, collectionPath, isKubeObject, type KubeObject, selectionOf, withKind } from "./object.ts";
 
 export type WatchEvent =
   | { readonly kind: "set"; readonly object: KubeObject }
@@ -39,7 +39,13 @@ export async function watchCollection(options: {
   try {
     const stream = await client.stream({
       path: collectionPath(collection),
-      query: { watch: true, resourceVersion, allowWatchBookmarks: true, timeoutSeconds: seconds },
+      query: {
+        ...selectionOf(collection),
+        watch: true,
+        resourceVersion,
+        allowWatchBookmarks: true,
+        timeoutSeconds: seconds,
+      },
       signal,
     });
     const late = `the watch of ${collection.plural} did not end after ${seconds} s, as it was to`;
