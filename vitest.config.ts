@@ -10,6 +10,7 @@ export default defineConfig({
     exclude: [
       "checks/e2e/**",
       "checks/hostile/**",
+      "checks/kubernetes/*.test.ts",
       "checks/scenarios/run/**",
       "checks/soak/soak.test.ts",
       "node_modules/**",

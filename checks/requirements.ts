@@ -3,6 +3,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "vitest";
 import { envoyPlaces } from "../src/proxy/index.ts";
+import { coreDnsProgram, findMachinery } from "./kubernetes/ground/machinery.ts";
 
 /** What a test may need of the machine beyond Node, and how to find out whether it is there. */
 const probes = {
@@ -18,6 +19,7 @@ const probes = {
   haproxy: () => onPath("haproxy") || "haproxy is not installed",
   envoy: () => hasEnvoy() || "no Envoy is installed; isthmus envoy install",
   nginx: () => onPath("nginx") || "nginx is not installed",
+  kubernetes: () => hasKubernetes() || "no Kubernetes control plane is built; scripts/install-kubernetes.sh",
 } satisfies Record<string, () => true | string>;
 
 export type Requirement = keyof typeof probes;
@@ -36,6 +38,10 @@ function hasEnvoy(): boolean {
     ? readdirSync(cache).filter((version) => existsSync(join(cache, version, "envoy")))
     : [];
   return cached.length > 0 || (process.env["PATH"] ?? "").split(":").some((dir) => existsSync(`${dir}/envoy`));
+}
+
+function hasKubernetes(): boolean {
+  return !("missing" in findMachinery(process.env)) && coreDnsProgram(process.env) !== undefined;
 }
 
 function tryRun([program, ...args]: readonly [string, ...string[]]): boolean {

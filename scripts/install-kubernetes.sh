@@ -26,7 +26,14 @@ own() {
   [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -x "$KUBEBUILDER_ASSETS/$1" ]
 }
 
-# Runs a build in the folder $1 with the output in $3/$2, atomically: who looks meanwhile sees nothing or all of it.
+# Go, behind whatever else the machine has to do.
+gently_go() {
+  local before=()
+  [ "$(nice)" -ge 10 ] || before=(nice -n 10)
+  CGO_ENABLED=0 GOFLAGS="-trimpath ${GOFLAGS:-}" "${before[@]}" go "$@"
+}
+
+# build NAME TARGET COMMAND…: the command fills a folder, its last argument, which then becomes TARGET at once.
 build() {
   local name=$1 target=$2 work started=$SECONDS
   shift 2
@@ -38,7 +45,7 @@ build() {
   if [ -e "$target" ]; then return; fi
   say "building $name into $target, which takes several minutes the first time"
   work=$(mktemp -d "$home/.build.XXXXXX")
-  if ! CGO_ENABLED=0 GOFLAGS="-trimpath ${GOFLAGS:-}" nice -n 10 "$@" "$work" 2>"$work.log"; then
+  if ! "$@" "$work" 2>"$work.log"; then
     tail -20 "$work.log" >&2
     say "could not build $name after $((SECONDS - started)) s; the modules come from the Go module proxy (GOPROXY=$(go env GOPROXY))"
     rm -rf "$work" "$work.log"
@@ -52,7 +59,7 @@ build() {
 
 build_machinery() {
   local package=k8s.io/component-base/version
-  (cd "$here/checks/kubernetes/machinery" && go build -o "$1/machinery" \
+  (cd "$here/checks/kubernetes/machinery" && gently_go build -o "$1/machinery" \
     -ldflags "-s -w -X $package.gitVersion=$version -X $package.gitMajor=1 -X $package.gitMinor=${minor} -X $package.gitTreeState=clean" .) || return 1
   for program in "${programs[@]}"; do ln "$1/machinery" "$1/$program"; done
   rm "$1/machinery"
@@ -60,7 +67,7 @@ build_machinery() {
 }
 
 build_coredns() {
-  GOBIN="$1" go install -ldflags "-s -w" "github.com/coredns/coredns@$coredns_version"
+  GOBIN="$1" gently_go install -ldflags "-s -w" "github.com/coredns/coredns@$coredns_version"
 }
 
 missing=()

@@ -38,3 +38,12 @@ export function findMachinery(env: NodeJS.ProcessEnv): Machinery | { readonly mi
   if (missing.length > 0) return { missing };
   return Object.fromEntries(found.map(([name, place]) => [name, [place]])) as unknown as Machinery;
 }
+
+/** `TEST_ASSET_COREDNS`, else the newest that scripts/install-kubernetes.sh has built. */
+export function coreDnsProgram(env: NodeJS.ProcessEnv): string | undefined {
+  if (env["TEST_ASSET_COREDNS"]) return env["TEST_ASSET_COREDNS"];
+  const home = machineryHome(env);
+  const built = existsSync(home) ? readdirSync(home).filter((name) => name.startsWith("coredns-")) : [];
+  const newest = built.sort((a, b) => b.localeCompare(a, "en", { numeric: true }))[0];
+  return newest === undefined ? undefined : join(home, newest, "coredns");
+}

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync } from "node:fs";
+import { descendants } from "../../../src/lab/process-tree.ts";
 import { ended } from "../../../src/lab/run.ts";
 
 /**
@@ -33,13 +34,18 @@ export class GroundProgram {
   /** Resolves when it has ended. */
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGKILL"): Promise<void> {
     if (!this.running) return;
-    this.#child!.kill(signal);
+    this.#signal(signal);
     await ended(this.#child!);
   }
 
   /** Holds it still, or lets it go on: it answers nobody, and its connections stay open. */
   hold(still: boolean): void {
-    if (this.running) this.#child!.kill(still ? "SIGSTOP" : "SIGCONT");
+    if (this.running) this.#signal(still ? "SIGSTOP" : "SIGCONT");
+  }
+
+  /** To the program itself: what entered a namespace for it may wait in front of it, and ends when it does. */
+  #signal(signal: NodeJS.Signals): void {
+    process.kill(descendants(this.#child!.pid!).at(-1)!, signal);
   }
 
   lastWords(): string {
