@@ -1,6 +1,9 @@
 // Kubernetes' webhooks: a sidecar put into pods, and objects judged before they are kept.
 // Absent on purpose: the objects that tell the API server of the webhooks (install writes them), and who keeps the
 // certificate fresh (the control plane).
+export { type InjectDecision, injectKey, injects } from "./decide.ts";
+export { type Injection, inject, type PodFacts, statusKey } from "./inject.ts";
+export type { PodJson } from "./pod.ts";
 export { readInjectionSettings, type SettingsReading } from "./read-settings.ts";
 export {
   askServerVersion,
@@ -22,4 +25,5 @@ export {
   writeInjectionSettings,
 } from "./settings.ts";
 export { settingsOf, startSettingsFile } from "./settings-file.ts";
-export { type ServingMaterial, startWebhooks, type WebhookOptions } from "./webhooks.ts";
+export { injectTemplate, mapObjects, type TemplateInjection } from "./templates.ts";
+export { type ServingMaterial, startWebhooks, type WebhookDeps, type WebhookOptions } from "./webhooks.ts";
