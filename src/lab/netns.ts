@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Failure } from "../base/index.ts";
-import { type CaptureOptions, captureRules, outerRules, proxyUid, routerRules } from "./capture.ts";
+import { type CaptureOptions, captureRules, proxyUid } from "../proxy/index.ts";
 import { searchDomains } from "./command-lines.ts";
 import {
   addressPlan,
@@ -15,6 +15,7 @@ import {
   systemCidr,
   virtualCidr,
 } from "./network.ts";
+import { outerRules, routerRules } from "./router-rules.ts";
 import { ended, must } from "./run.ts";
 import type { ChosenMode } from "./types.ts";
 
@@ -138,12 +139,13 @@ function macOf(ip: string): string {
 
 function captureFor(chosen: ChosenMode, options: PodNetworkOptions): CaptureOptions {
   return {
+    family: 4,
     outbound:
       chosen.mode === "netns"
-        ? { by: "owner", excludePorts: options.excludeOutboundPorts }
+        ? { by: "owner", cidrs: "all", excludePorts: options.excludeOutboundPorts }
         : { by: "ranges", cidrs: [virtualCidr, serviceCidr], excludeCidrs: [systemCidr] },
-    excludeInboundPorts: options.excludeInboundPorts,
-    dns: true,
+    inbound: { ports: "all", exclude: options.excludeInboundPorts },
+    dns: "all",
   };
 }
 

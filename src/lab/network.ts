@@ -1,4 +1,4 @@
-import type { OuterPort } from "./capture.ts";
+import type { OuterPort } from "./router-rules.ts";
 import type { ChosenMode } from "./types.ts";
 
 /** A command as it is given to the operating system. */

@@ -1,8 +1,8 @@
 import { chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Clock, explain, type Logger, type Timer } from "../base/index.ts";
+import { proxyUid } from "../proxy/index.ts";
 import { askAdmin } from "./admin-client.ts";
-import { proxyUid } from "./capture.ts";
 import { lastLines } from "./follow.ts";
 import { imageCommand, withPorts } from "./images.ts";
 import type { PodNetwork } from "./network.ts";

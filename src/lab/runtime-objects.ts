@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Service } from "../resources/index.ts";
 import { ipv4FromNumber, ipv4ToNumber, type Labels, parseIp, selects } from "../values/index.ts";
-import type { OuterPort } from "./capture.ts";
+import type { OuterPort } from "./router-rules.ts";
 
 /** A pod as the endpoint controller sees it. */
 export interface RunningPod {

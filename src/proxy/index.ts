@@ -3,6 +3,14 @@
 // Absent on purpose: active health checks, filters that run foreign code, UDP, and any name of a cluster that a caller
 // could choose.
 export { type AgentConfig, startAgent } from "./agent/agent.ts";
+export {
+  type CaptureOptions,
+  captureChains,
+  captureRules,
+  captureUpdate,
+  countRules,
+  proxyUid,
+} from "./agent/capture.ts";
 export { type EnvoyAgentConfig, startEnvoyAgent } from "./agent/envoy/agent.ts";
 export { type EnvoyBinary, examineEnvoy, installedEnvoy, oldestEnvoy } from "./agent/envoy/binary.ts";
 export { type InstalledEnvoy, type InstallOptions, installEnvoy } from "./agent/envoy/install.ts";
