@@ -1,0 +1,168 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventually } from "../e2e/isthmus.ts";
+import { type Clusters, missingForGround, takeClusters } from "./clusters.ts";
+import { kubeconfigText } from "./ground/index.ts";
+import { createCacerts, install, makeCertificates } from "./install-steps.ts";
+import { compareInventories, takeInventory } from "./inventory.ts";
+
+const missing = missingForGround();
+const installHere = "isthmus install --context $CTX_CLUSTER1 --set profile=multicluster-gateways";
+
+/** What installing does where something is wrong. All on one pair of clusters, which each test leaves as it found it. */
+describe("installing where something is wrong", () => {
+  if (missing) {
+    test("runs", ({ skip }) => skip(missing));
+    return;
+  }
+  let clusters: Clusters;
+  beforeAll(async () => {
+    clusters = await takeClusters();
+    await makeCertificates(clusters);
+  });
+  afterAll(() => clusters?.stop());
+
+  /** Runs what must be refused, and must leave nothing behind. */
+  async function refused(script: string, env: Record<string, string> = {}): Promise<string> {
+    const before = await takeInventory(clusters, clusters.contexts[0]);
+    const ran = await clusters.sh(script, { env, timeoutMs: 120_000 });
+    expect(ran.code, ran.stdout + ran.stderr).not.toBe(0);
+    const after = await takeInventory(clusters, clusters.contexts[0]);
+    expect(compareInventories(before, after)).toEqual([]);
+    return ran.stdout + ran.stderr;
+  }
+
+  test("somebody without the rights is told which are missing, before anything is made", async () => {
+    const plane = clusters.ground!.planes.get("cluster1")!;
+    const place = clusters.ground!.network.clusters[0]!;
+    const kubeconfig = join(clusters.folder, "nobody.kubeconfig");
+    const nobody = plane.credentials.issue({ commonName: "somebody" });
+    writeFileSync(kubeconfig, kubeconfigText([{ ...plane.contextAt(place.server, "cluster1"), user: nobody }]));
+    const said = await refused(installHere, { KUBECONFIG: kubeconfig });
+    expect(said).toMatch(/cluster-admin/);
+    expect(said).toMatch(/customresourcedefinitions/);
+  });
+
+  test("without a secret cacerts, it says how to make one", async () => {
+    expect(await refused(installHere)).toMatch(/cacerts/);
+  });
+
+  test("an incomplete cacerts is refused by the name of the file that is missing", async () => {
+    await clusters.must(`
+      kubectl create --context=$CTX_CLUSTER1 namespace isthmus-system --dry-run=client -o yaml | kubectl apply --context=$CTX_CLUSTER1 -f -
+      kubectl delete --context=$CTX_CLUSTER1 -n isthmus-system secret cacerts --ignore-not-found
+      cd $FOLDER/cluster1
+      kubectl create --context=$CTX_CLUSTER1 secret generic cacerts -n isthmus-system \\
+        --from-file=ca-cert.pem --from-file=ca-key.pem --from-file=root-cert.pem`);
+    expect(await refused(installHere)).toMatch(/cert-chain\.pem/);
+    await clusters.must("kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s");
+  });
+
+  test("interrupted half-way, it is run again and comes to its end; uninstalled, nothing is left", async () => {
+    const before = await takeInventory(clusters, clusters.contexts[0]);
+    await createCacerts(clusters);
+    const found = await takeInventory(clusters, clusters.contexts[0]);
+    for (const patience of [1.5, 3]) {
+      await clusters.sh(`timeout -s KILL ${patience} ${installHere} || true`);
+    }
+    await clusters.must(installHere, { timeoutMs: 240_000 });
+    await clusters.must("isthmus uninstall --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
+    await eventually(
+      async () => compareInventories(found, await takeInventory(clusters, clusters.contexts[0])),
+      (lines) => lines.length === 0,
+      30_000,
+    );
+    await clusters.must(`
+      kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s
+      kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --timeout=60s`);
+    await eventually(
+      async () => compareInventories(before, await takeInventory(clusters, clusters.contexts[0])),
+      (lines) => lines.length === 0,
+      30_000,
+    );
+  }, 500_000);
+
+  test("somebody's own Istio definitions and objects stay what they are", async () => {
+    const definition = {
+      apiVersion: "apiextensions.k8s.io/v1",
+      kind: "CustomResourceDefinition",
+      metadata: { name: "serviceentries.networking.istio.io", labels: { release: "istio" } },
+      spec: {
+        group: "networking.istio.io",
+        scope: "Namespaced",
+        names: {
+          kind: "ServiceEntry",
+          listKind: "ServiceEntryList",
+          plural: "serviceentries",
+          singular: "serviceentry",
+        },
+        versions: ["v1alpha3", "v1beta1", "v1"].map((name) => ({
+          name,
+          served: true,
+          storage: name === "v1",
+          subresources: { status: {} },
+          schema: { openAPIV3Schema: { type: "object", "x-kubernetes-preserve-unknown-fields": true } },
+        })),
+      },
+    };
+    const entry = {
+      apiVersion: "networking.istio.io/v1",
+      kind: "ServiceEntry",
+      metadata: { name: "theirs", namespace: "default" },
+      spec: {
+        hosts: ["their.example.com"],
+        ports: [{ name: "http", number: 80, protocol: "HTTP" }],
+        resolution: "DNS",
+      },
+    };
+    const apply = (object: object) =>
+      clusters.must("kubectl apply --context=$CTX_CLUSTER1 -f -", { input: JSON.stringify(object) });
+    await apply(definition);
+    await clusters.must(
+      "kubectl wait --context=$CTX_CLUSTER1 --for=condition=Established crd/serviceentries.networking.istio.io",
+    );
+    await apply(entry);
+    await createCacerts(clusters);
+    const before = await takeInventory(clusters, clusters.contexts[0]);
+    await clusters.must(installHere, { timeoutMs: 240_000 });
+    await clusters.must("isthmus uninstall --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
+    await eventually(
+      async () => compareInventories(before, await takeInventory(clusters, clusters.contexts[0])),
+      (lines) => lines.length === 0,
+      30_000,
+    );
+    await clusters.must(`
+      kubectl delete --context=$CTX_CLUSTER1 crd/serviceentries.networking.istio.io
+      kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s
+      kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --timeout=60s`);
+  }, 500_000);
+
+  test("what kubectl apply refuses, it refuses in the words of isthmus validate", async () => {
+    await createCacerts(clusters);
+    await install(clusters);
+    const file = join(clusters.folder, "wrong.yaml");
+    writeFileSync(
+      file,
+      `apiVersion: networking.istio.io/v1alpha3
+kind: ServiceEntry
+metadata: { name: wrong, namespace: default }
+spec:
+  hosts: [httpbin.bar.global]
+  location: MESH_INTERNAL
+  resolution: DNS
+  addresses: [224.0.0.1]
+  ports:
+  - { name: http1, number: 8000, protocol: http }
+  endpoints:
+  - { address: gateway.example.com, ports: { http1: 15443 } }
+`,
+    );
+    const validated = await clusters.sh(`isthmus validate -f ${file}`);
+    const message = /224\.0\.0\.1[^\n]*/.exec(validated.stdout + validated.stderr)?.[0];
+    expect(message, validated.stdout + validated.stderr).toBeDefined();
+    const applied = await clusters.sh(`kubectl apply --context=$CTX_CLUSTER1 -f ${file}`);
+    expect(applied.code).not.toBe(0);
+    expect(applied.stderr).toContain(message);
+  }, 400_000);
+});
