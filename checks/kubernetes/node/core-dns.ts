@@ -93,7 +93,12 @@ function deployment(labels: Readonly<Record<string, string>>, version: string) {
               { containerPort: 53, name: "dns-tcp", protocol: "TCP" },
               { containerPort: 9153, name: "metrics", protocol: "TCP" },
             ],
-            livenessProbe: { ...probe("/health", 8080), initialDelaySeconds: 60, timeoutSeconds: 5, failureThreshold: 5 },
+            livenessProbe: {
+              ...probe("/health", 8080),
+              initialDelaySeconds: 60,
+              timeoutSeconds: 5,
+              failureThreshold: 5,
+            },
             readinessProbe: { ...probe("/ready", 8181), periodSeconds: 2 },
             securityContext: {
               allowPrivilegeEscalation: false,

@@ -12,7 +12,11 @@ export interface PodObject {
     readonly deletionGracePeriodSeconds?: number;
   };
   readonly spec: PodSpec;
-  readonly status?: { readonly phase?: string; readonly conditions?: readonly PodCondition[]; readonly [field: string]: unknown };
+  readonly status?: {
+    readonly phase?: string;
+    readonly conditions?: readonly PodCondition[];
+    readonly [field: string]: unknown;
+  };
 }
 
 export interface PodSpec {
@@ -60,14 +64,21 @@ export interface ContainerSpec {
   readonly args?: readonly string[];
   readonly workingDir?: string;
   readonly stdin?: boolean;
-  readonly ports?: ReadonlyArray<{ readonly name?: string; readonly containerPort: number; readonly protocol?: string }>;
+  readonly ports?: ReadonlyArray<{
+    readonly name?: string;
+    readonly containerPort: number;
+    readonly protocol?: string;
+  }>;
   readonly env?: readonly EnvVar[];
   readonly envFrom?: ReadonlyArray<{
     readonly prefix?: string;
     readonly configMapRef?: { readonly name?: string; readonly optional?: boolean };
     readonly secretRef?: { readonly name?: string; readonly optional?: boolean };
   }>;
-  readonly resources?: { readonly limits?: Readonly<Record<string, string>>; readonly requests?: Readonly<Record<string, string>> };
+  readonly resources?: {
+    readonly limits?: Readonly<Record<string, string>>;
+    readonly requests?: Readonly<Record<string, string>>;
+  };
   readonly volumeMounts?: readonly VolumeMount[];
   readonly restartPolicy?: "Always";
   readonly securityContext?: {
@@ -92,7 +103,11 @@ export interface EnvVar {
   readonly value?: string;
   readonly valueFrom?: {
     readonly fieldRef?: { readonly fieldPath: string };
-    readonly resourceFieldRef?: { readonly containerName?: string; readonly resource: string; readonly divisor?: string };
+    readonly resourceFieldRef?: {
+      readonly containerName?: string;
+      readonly resource: string;
+      readonly divisor?: string;
+    };
     readonly configMapKeyRef?: KeyRef;
     readonly secretKeyRef?: KeyRef;
   };
@@ -156,7 +171,11 @@ export interface ProjectedSource {
   readonly configMap?: Keyed;
   readonly secret?: Keyed;
   readonly downwardAPI?: { readonly items?: readonly DownwardItem[] };
-  readonly serviceAccountToken?: { readonly audience?: string; readonly expirationSeconds?: number; readonly path: string };
+  readonly serviceAccountToken?: {
+    readonly audience?: string;
+    readonly expirationSeconds?: number;
+    readonly path: string;
+  };
 }
 
 export interface VolumeSpec {

@@ -21,7 +21,10 @@ export function resolvConf(spec: Pick<PodSpec, "dnsPolicy" | "dnsConfig" | "host
   ].join("\n");
 }
 
-function base({ dnsPolicy = "ClusterFirst", hostNetwork }: Pick<PodSpec, "dnsPolicy" | "hostNetwork">, namespace: string): Resolver {
+function base(
+  { dnsPolicy = "ClusterFirst", hostNetwork }: Pick<PodSpec, "dnsPolicy" | "hostNetwork">,
+  namespace: string,
+): Resolver {
   const policy = dnsPolicy === "ClusterFirst" && hostNetwork ? "Default" : dnsPolicy;
   switch (policy) {
     case "None":
@@ -42,7 +45,9 @@ const most = { nameservers: 3, searches: 32 };
 
 /** The pod's servers and searches come behind the policy's; its options go before those of the same name. */
 function merge(from: Resolver, config: PodSpec["dnsConfig"]): Resolver {
-  const own = new Map(config?.options?.map(({ name, value }) => [name ?? "", value ? `${name}:${value}` : (name ?? "")]));
+  const own = new Map(
+    config?.options?.map(({ name, value }) => [name ?? "", value ? `${name}:${value}` : (name ?? "")]),
+  );
   const kept = from.options.filter((option) => !own.has(option.split(":")[0]!));
   return {
     nameservers: [...new Set([...from.nameservers, ...(config?.nameservers ?? [])])].slice(0, most.nameservers),

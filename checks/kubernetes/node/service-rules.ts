@@ -1,4 +1,13 @@
-import { apiServerIp, apiServerPort, kubeletListenPort, kubeletPort, outsideAddresses, outsideIp, podCidr, serviceCidr } from "./addresses.ts";
+import {
+  apiServerIp,
+  apiServerPort,
+  kubeletListenPort,
+  kubeletPort,
+  outsideAddresses,
+  outsideIp,
+  podCidr,
+  serviceCidr,
+} from "./addresses.ts";
 
 /** One port of a Service and those who answer on it. */
 export interface ServedPort {

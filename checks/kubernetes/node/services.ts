@@ -48,8 +48,14 @@ export function servedPorts(options: {
   for (const { metadata, spec } of options.services) {
     if (!spec || spec.type === "ExternalName") continue;
     const key = `${metadata.namespace}/${metadata.name}`;
-    const addresses = [...(spec.clusterIPs ?? [spec.clusterIP]), ...(spec.externalIPs ?? []), options.loadBalancers.get(key)];
-    const ips = addresses.filter((ip): ip is string => ip !== undefined && ip !== "" && ip !== "None" && !ip.includes(":"));
+    const addresses = [
+      ...(spec.clusterIPs ?? [spec.clusterIP]),
+      ...(spec.externalIPs ?? []),
+      options.loadBalancers.get(key),
+    ];
+    const ips = addresses.filter(
+      (ip): ip is string => ip !== undefined && ip !== "" && ip !== "None" && !ip.includes(":"),
+    );
     for (const { name = "", port, protocol = "TCP", nodePort } of spec.ports ?? []) {
       if (protocol !== "TCP" && protocol !== "UDP") continue;
       const at = ips.map((ip) => ({ ip, port }));
@@ -76,7 +82,9 @@ export function assignLoadBalancers(
   held: ReadonlyMap<string, string>,
   ipOf: (number: number) => string,
 ): ReadonlyMap<string, string> {
-  const wanting = [...services].filter(({ spec, metadata }) => spec?.type === "LoadBalancer" && !metadata.deletionTimestamp);
+  const wanting = [...services].filter(
+    ({ spec, metadata }) => spec?.type === "LoadBalancer" && !metadata.deletionTimestamp,
+  );
   const keys = wanting.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`).sort();
   const assigned = new Map<string, string>();
   for (const key of keys) {
