@@ -37,7 +37,7 @@ export function readProxyConfig(
       if (typeof item === "boolean") found.holdApplication = item;
       else say.problem(`.${key}`, `must be true or false, got ${shown(item)}`);
     } else if (key === "terminationDrainDuration") {
-      const [, number] = /^(\d{1,4})s$/.exec(String(item)) ?? [];
+      const [, number] = /^([1-9]\d{0,3})s$/.exec(String(item)) ?? [];
       if (number !== undefined) found.drainSeconds = Number(number);
       else say.problem(`.${key}`, `must be whole seconds such as "30s", got ${shown(item)}`);
     } else if (key === "proxyMetadata") {

@@ -120,7 +120,7 @@ const settings = object<
     concurrency: whole(0, 1024),
     holdApplication: flag,
     rewriteProbes: flag,
-    drainSeconds: whole(0, 3600),
+    drainSeconds: whole(1, 3600),
     policy: oneOf("enabled", "disabled"),
     neverInjectSelector: list(selector),
     alwaysInjectSelector: list(selector),

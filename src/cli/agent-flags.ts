@@ -2,8 +2,10 @@ import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
 import { Failure, type LogLevel, logLevels } from "../base/index.ts";
-import type { AgentConfig } from "../proxy/index.ts";
+import { parseResolvConf } from "../dns/index.ts";
+import { type AgentConfig, type PodServers, readAppProbers } from "../proxy/index.ts";
 import { type Ip, isPortNumber, type Labels, parseIp } from "../values/index.ts";
+import { parseDownwardMap } from "./downward-map.ts";
 import { adminAddress, hostPort, identityOf, portNumber, socketAddress } from "./flags.ts";
 
 // The options that stand for a workload's agent, whichever proxy is beside it.
@@ -16,6 +18,7 @@ export interface AgentFlags {
   readonly serviceAccount: string;
   readonly cluster: string;
   readonly labels: string;
+  readonly labelsFile?: string;
   readonly discovery: string;
   readonly serverName: string;
   readonly rootCert: string;
@@ -23,6 +26,8 @@ export interface AgentFlags {
   readonly trustDomain: string;
   readonly admin?: string;
   readonly adminPort: string;
+  readonly status?: string;
+  readonly health?: string;
   readonly network?: string;
   readonly networkView?: string;
   readonly interception: "REDIRECT" | "NONE";
@@ -46,6 +51,10 @@ export function withAgentOptions(command: Command): Command {
     .requiredOption("--service-account <name>", "of the pod: who it is")
     .requiredOption("--cluster <name>", "name of the cluster")
     .option("--labels <k=v,…>", "of the pod", "")
+    .option(
+      "--labels-file <file>",
+      "the same as Kubernetes' downward API writes it; what --labels says stands above it",
+    )
     .requiredOption("--discovery <host:port>", "the control plane")
     .option("--server-name <name>", "that the control plane's certificate must have", "isthmus.isthmus-system.svc")
     .requiredOption("--root-cert <file>", "the mesh's root certificate")
@@ -53,6 +62,8 @@ export function withAgentOptions(command: Command): Command {
     .option("--trust-domain <name>", "of the mesh", "cluster.local")
     .option("--admin <address>", "unix:PATH or ip:port, for health and metrics")
     .option("--admin-port <port>", "the same on 127.0.0.1, or off", "15000")
+    .option("--status <ip:port>", "readiness, metrics and the application's probes, for who asks from outside the pod")
+    .option("--health <ip:port>", "readiness alone, for the same")
     .option("--network <name>", "network of the pod")
     .option("--network-view <names>", "networks whose endpoints it wants to see instead of the usual ones")
     .addOption(
@@ -61,8 +72,8 @@ export function withAgentOptions(command: Command): Command {
     .option("--app-ports <json>", "without interception: listening port to application port")
     .option("--explicit-port <port>", "without interception: where applications use it as HTTP or SOCKS5 proxy")
     .option("--dns-listen <ip:port>", "answer the workload's DNS here")
-    .option("--dns-upstream <ip[:port],…>", "where names that are not the mesh's are asked")
-    .option("--dns-search <domains>", "search domains of the workload, with commas between")
+    .option("--dns-upstream <ip[:port],…>", "where names that are not the mesh's are asked; as in resolv.conf")
+    .option("--dns-search <domains>", "search domains of the workload, with commas between; as in resolv.conf")
     .option(
       "--state <dir>",
       "keep what it was told and its certificate here, to start again while the control plane is away; it holds the key, " +
@@ -86,7 +97,7 @@ export function agentConfigFrom(flags: AgentFlags): Omit<AgentConfig, "captured"
       namespace,
       serviceAccount,
       cluster: flags.cluster,
-      labels: parseLabels(flags.labels),
+      labels: { ...labelsFrom(flags.labelsFile), ...parseLabels(flags.labels) },
       network: flags.network,
       networkView: flags.networkView,
       interception: flags.interception,
@@ -109,14 +120,70 @@ export function agentConfigFrom(flags: AgentFlags): Omit<AgentConfig, "captured"
         : [{ host: "127.0.0.1" as Ip, port: portNumber(flags.adminPort, "--admin-port") }]),
     ],
     ...(flags.state === undefined ? {} : { stateDir: stateFolder(flags.state) }),
-    dns: flags.dnsListen
-      ? {
-          listen: socketAddress(flags.dnsListen, 15053, "--dns-listen"),
-          forwardTo: list(flags.dnsUpstream).map((text) => socketAddress(text, 53, "--dns-upstream")),
-          searches: list(flags.dnsSearch),
-        }
-      : undefined,
+    podServers: podServersFrom(flags),
+    dns: flags.dnsListen ? dnsFrom(flags, flags.dnsListen) : undefined,
   };
+}
+
+type Dns = NonNullable<AgentConfig["dns"]>;
+
+/** What no option says is as it is for every program in the pod. */
+function dnsFrom({ dnsUpstream, dnsSearch }: AgentFlags, listenAt: string): Dns {
+  const listen = socketAddress(listenAt, 15053, "--dns-listen");
+  const conf = dnsUpstream === undefined || dnsSearch === undefined ? resolvConf() : undefined;
+  // On loopback it is we who are asked, by way of capture or at once, and we would ask ourselves.
+  const servers = (conf?.nameservers ?? []).filter((ip) => !ip.startsWith("127.") && ip !== "::1" && ip !== listen.ip);
+  return {
+    listen,
+    forwardTo:
+      dnsUpstream === undefined
+        ? servers.map((ip) => ({ ip, port: 53 }))
+        : list(dnsUpstream).map((text) => socketAddress(text, 53, "--dns-upstream")),
+    searches: dnsSearch === undefined ? (conf?.searches ?? []) : list(dnsSearch),
+  };
+}
+
+function resolvConf(): ReturnType<typeof parseResolvConf> | undefined {
+  try {
+    return parseResolvConf(readFileSync("/etc/resolv.conf", "utf8"));
+  } catch {
+    return undefined;
+  }
+}
+
+function podServersFrom(flags: AgentFlags): PodServers {
+  const address = (text: string, port: number, option: string) => {
+    const { ip: host, port: at } = socketAddress(text, port, option);
+    return { host, port: at };
+  };
+  const written = process.env["ISTIO_KUBE_APP_PROBERS"];
+  const probers = written ? readAppProbers(written) : new Map();
+  if ("problems" in probers) {
+    throw new Failure("usage/probers", `ISTIO_KUBE_APP_PROBERS: ${probers.problems.join("; ")}`, {
+      hint: "injection writes it; was it changed by hand?",
+    });
+  }
+  return {
+    probers,
+    ...(flags.status === undefined ? {} : { status: address(flags.status, 15020, "--status") }),
+    ...(flags.health === undefined ? {} : { health: address(flags.health, 15021, "--health") }),
+  };
+}
+
+/** Labels as the downward API writes them into a file. Throws `file/unreadable` and `usage/labels`. */
+function labelsFrom(file: string | undefined): Labels {
+  if (file === undefined) return {};
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new Failure("file/unreadable", `--labels-file: cannot read "${file}": ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+  const labels = parseDownwardMap(text);
+  if (typeof labels !== "string") return labels;
+  throw new Failure("usage/labels", `--labels-file: "${file}": ${labels}`, { hint: 'a line is KEY="VALUE"' });
 }
 
 function stateFolder(text: string): string {

@@ -17,6 +17,9 @@ const commands: ReadonlyArray<readonly [name: string, load: LoadCommand]> = [
   ["controlplane", async () => (await import("./commands/controlplane.ts")).controlplaneCommand()],
   ["proxy", async () => (await import("./commands/proxy.ts")).proxyCommand()],
   ["agent", async () => (await import("./commands/agent.ts")).agentCommand()],
+  ["capture", async () => (await import("./commands/capture.ts")).captureCommand()],
+  ["wait", async () => (await import("./commands/wait.ts")).waitCommand()],
+  ["kube-inject", async () => (await import("./commands/kube-inject.ts")).kubeInjectCommand()],
   ["envoy", async () => (await import("./commands/envoy.ts")).envoyCommand()],
   ["xds", async () => (await import("./commands/xds.ts")).xdsCommand()],
 ];

@@ -2,18 +2,19 @@ import { type Logger, Scope, systemClock } from "../base/index.ts";
 
 /**
  * Runs a service until SIGTERM or SIGINT, then drains and stops it; a second signal stops it at once. What fails to
- * start is thrown, with everything that had started stopped again.
+ * start is thrown, with everything that had started stopped again. What `start` gives is called before anything stops.
  */
 export async function runUntilSignalled(
   options: { readonly log: Logger; readonly drainMs: number },
-  start: (scope: Scope) => Promise<void>,
+  start: (scope: Scope) => Promise<void | (() => Promise<void>)>,
 ): Promise<void> {
   const { log, drainMs } = options;
   const scope = new Scope();
+  let stopping = false;
   const signalled = new Promise<NodeJS.Signals>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       process.on(signal, () => {
-        if (scope.closed) process.exit(1);
+        if (stopping || scope.closed) process.exit(1);
         resolve(signal);
       });
     }
@@ -23,9 +24,11 @@ export async function runUntilSignalled(
   process.on("uncaughtException", (err) => log.error({ err, stack: err.stack }, "uncaught exception"));
   try {
     const started = start(scope);
-    const first = await Promise.race([started.then(() => undefined), signalled]);
-    if (first === undefined) {
+    const first = await Promise.race([started.then((retire) => ({ retire })), signalled]);
+    if (typeof first === "object") {
       log.info({ signal: await signalled }, "stopping");
+      stopping = true;
+      await first.retire?.().catch((err) => log.warn({ err }, "not all was handed over before stopping"));
     } else {
       log.info({ signal: first }, "stopping before it was up");
       // What it still tried to start finds its scope closed; that is no news.

@@ -3,6 +3,8 @@
 // Absent on purpose: active health checks, filters that run foreign code, UDP, and any name of a cluster that a caller
 // could choose.
 export { type AgentConfig, startAgent } from "./agent/agent.ts";
+export { type AppProber, type AppProbers, readAppProbers } from "./agent/app-probers.ts";
+export { type Applied, applyCapture } from "./agent/apply-capture.ts";
 export {
   type CaptureOptions,
   captureChains,
@@ -16,6 +18,7 @@ export { type EnvoyBinary, examineEnvoy, installedEnvoy, oldestEnvoy } from "./a
 export { type InstalledEnvoy, type InstallOptions, installEnvoy } from "./agent/envoy/install.ts";
 export { type EnvoyPlaces, envoyCache, envoyPlaces, locateEnvoy } from "./agent/envoy/locate.ts";
 export type { NodeFacts } from "./agent/node.ts";
+export type { PodServers } from "./agent/pod-server.ts";
 export { certificateSecret, readSecret, type Secret, type Secrets, trustSecret } from "./config/secret.ts";
 export {
   ConfigStore,

@@ -1,8 +1,9 @@
-import { homedir } from "node:os";
+import { randomBytes } from "node:crypto";
+import { homedir, hostname } from "node:os";
 import { join } from "node:path";
 import { Command, Option } from "commander";
 import { createLogger, Failure, type LogLevel, logLevels, Metrics, type Scope, systemClock } from "../../base/index.ts";
-import { type ControlConfig, startControlPlane } from "../../control/index.ts";
+import { type ControlConfig, defaultRevision, startControlPlane } from "../../control/index.ts";
 import { type KubeAccess, loadAccess } from "../../kube/index.ts";
 import { defaultMeshSettings } from "../../model/index.ts";
 import { type Ip, parseHostname, parseIp } from "../../values/index.ts";
@@ -23,6 +24,14 @@ interface Flags {
   readonly dns?: string;
   readonly dnsUpstream?: string[];
   readonly admin: string;
+  readonly health?: string;
+  readonly webhooks?: string;
+  readonly injection?: string;
+  readonly revision: string;
+  readonly pod?: string;
+  readonly secretNamespaces?: string[];
+  readonly readOnly: boolean;
+  readonly linger?: string;
   readonly trustDomain: string;
   readonly systemNamespace: string;
   readonly clusterDomain: string;
@@ -49,6 +58,17 @@ export function controlplaneCommand(): Command {
     .option("--dns <ip:port>", "answer names of the mesh here")
     .option("--dns-upstream <address...>", "where other names are asked")
     .option("--admin <address>", "unix:PATH or ip:port", "127.0.0.1:15014")
+    .option("--health <ip:port>", "GET /ready, /live and /metrics, and nothing else, for probes and Prometheus")
+    .option("--webhooks <ip:port>", "Kubernetes' admission webhooks /inject and /validate, over TLS")
+    .option("--injection <file>", "settings of the injector; read again when they change")
+    .option("--revision <name>", "which of several control planes in one cluster this is", defaultRevision)
+    .option("--pod <name>", "who this replica is among its like; host name and a random part unless given")
+    .option(
+      "--secret-namespaces <name...>",
+      'where gateways\' Secrets are read, "*" for everywhere; the system namespace unless given',
+    )
+    .option("--read-only", "never write into the cluster: no roots of trust, webhook bundles, statuses", false)
+    .option("--linger <duration>", "how long to go on after a signal while others take over; 5s in a pod, else 0s")
     .option("--trust-domain <name>", "of all clusters", defaultMeshSettings.trustDomain)
     .option("--system-namespace <name>", "of the control plane and the gateways", defaultMeshSettings.systemNamespace)
     .option("--cluster-domain <name>", "of this cluster's own services", defaultMeshSettings.clusterDomain)
@@ -66,8 +86,10 @@ export function controlplaneCommand(): Command {
       const metrics = new Metrics();
       metrics.collectProcess();
       const config = await configFrom(flags);
+      const lingerMs = parseDuration(flags.linger ?? (flags.inCluster ? "5s" : "0s"), "--linger");
       return await runUntilSignalled({ log, drainMs: parseDuration(flags.drain, "--drain") }, async (scope: Scope) => {
-        await startControlPlane(config, { clock: systemClock, random: Math.random, log, metrics }, scope);
+        const plane = await startControlPlane(config, { clock: systemClock, random: Math.random, log, metrics }, scope);
+        return () => plane.retire(lingerMs);
       });
     });
 }
@@ -82,6 +104,11 @@ async function configFrom(flags: Flags): Promise<ControlConfig> {
   }
   if (!parseHostname(flags.clusterDomain)) {
     throw new Failure("usage/name", `--cluster-domain: "${flags.clusterDomain}" is no DNS name`);
+  }
+  if (!isNamespace(flags.revision)) {
+    throw new Failure("usage/name", `--revision: "${flags.revision}" cannot be a revision's name`, {
+      hint: "lower case letters, digits and dashes, at most 63",
+    });
   }
   identityOf({ trustDomain: flags.trustDomain, namespace: flags.systemNamespace, serviceAccount: "isthmus" });
   const access = await accessFrom(flags);
@@ -101,7 +128,14 @@ async function configFrom(flags: Flags): Promise<ControlConfig> {
       outboundPolicy: flags.outboundPolicy,
     },
     configDirs: flags.config ?? [],
-    kubernetes: access && { access, env: process.env },
+    kubernetes: access && {
+      access,
+      env: process.env,
+      revision: flags.revision,
+      me: flags.pod ?? `${hostname()}-${randomBytes(4).toString("hex")}`,
+      secretNamespaces: secretNamespaces(flags),
+      writes: !flags.readOnly,
+    },
     cacertsDir: flags.cacerts,
     demo: flags.demo,
     secure,
@@ -115,9 +149,37 @@ async function configFrom(flags: Flags): Promise<ControlConfig> {
         }
       : undefined,
     admin: adminAddress(flags.admin, "--admin"),
+    health: flags.health === undefined ? undefined : socketAddress(flags.health, 15014, "--health"),
+    webhooks: webhooksFrom(flags, access),
     workloadCertTtlMs: flags.workloadCertTtl ? parseDuration(flags.workloadCertTtl, "--workload-cert-ttl") : undefined,
     addresses: [loopback],
   };
+}
+
+function secretNamespaces({ secretNamespaces: names = [], systemNamespace }: Flags): readonly string[] | undefined {
+  if (names.includes("*")) return undefined;
+  const wrong = names.find((name) => !isNamespace(name));
+  if (wrong !== undefined) throw new Failure("usage/name", `--secret-namespaces: "${wrong}" cannot be a namespace`);
+  return names.length > 0 ? [...new Set(names)] : [systemNamespace];
+}
+
+function isNamespace(text: string): boolean {
+  return /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(text);
+}
+
+function webhooksFrom(flags: Flags, access: KubeAccess | undefined): ControlConfig["webhooks"] {
+  const { webhooks, injection } = flags;
+  if (webhooks === undefined && injection === undefined) return undefined;
+  if (webhooks === undefined || injection === undefined)
+    throw new Failure(
+      "usage/webhooks",
+      "--webhooks and --injection belong together: one is of no use without the other",
+    );
+  if (!access)
+    throw new Failure("usage/webhooks", "--webhooks answers an API server, and none is named", {
+      hint: "say --in-cluster, or name one with --kubeconfig or --context",
+    });
+  return { listen: socketAddress(webhooks, 15017, "--webhooks"), injectionFile: injection };
 }
 
 async function accessFrom(flags: Flags): Promise<KubeAccess | undefined> {

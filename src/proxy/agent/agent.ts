@@ -23,6 +23,7 @@ import { type IdentityConfig, startIdentity } from "./identity.ts";
 import { openKeptState } from "./kept-state.ts";
 import { Names } from "./names.ts";
 import { type NodeFacts, nodeMessage } from "./node.ts";
+import { type PodServers, startPodServers } from "./pod-server.ts";
 import { readiness } from "./readiness.ts";
 import { nameResolver } from "./resolver.ts";
 
@@ -30,6 +31,8 @@ export interface AgentConfig {
   readonly node: NodeFacts;
   readonly identity: IdentityConfig;
   readonly admin: readonly AdminAddress[];
+  /** What others than the machine itself may ask. */
+  readonly podServers?: PodServers;
   /**
    * Where it keeps what it was told and its certificate with the key, for the next start while the control plane is away:
    * a folder that does not outlive the machine and is no other's. Without, each start begins with nothing.
@@ -154,6 +157,7 @@ export async function startAgent(
     node: config.node,
   });
   for (const address of config.admin) await startAdmin({ address, routes }, adminScope);
+  await startPodServers(config.podServers, { routes, node: config.node }, adminScope);
 
   // Discovery wants a certificate from its callers. Nothing waits for it: the rest is up, and says that it is not ready.
   certificates

@@ -11,6 +11,7 @@ import { startIdentity } from "../identity.ts";
 import { openKeptState } from "../kept-state.ts";
 import { Names } from "../names.ts";
 import { nodeMessage } from "../node.ts";
+import { startPodServers } from "../pod-server.ts";
 import { nameResolver } from "../resolver.ts";
 import { envoyAdminRoutes } from "./admin.ts";
 import { type EnvoyAdmin, envoyBootstrap } from "./bootstrap.ts";
@@ -118,6 +119,7 @@ export async function startEnvoyAgent(
   });
   const routes = envoyAdminRoutes({ ready, admin, identity, metrics, node });
   for (const address of config.admin) await startAdmin({ address, routes }, scope);
+  await startPodServers(config.podServers, { routes, node }, scope);
 
   const resumed = kept?.configuration;
   const keptSource = scope.child();
