@@ -170,7 +170,10 @@ export class ClusterNode {
   #podChanged(key: string, pod: PodObject): void {
     const { nodeName, schedulingGates } = pod.spec;
     const worker = this.#workers.get(key);
-    if (worker && worker.pod.metadata.uid === pod.metadata.uid) return worker.update(pod);
+    if (worker && worker.pod.metadata.uid === pod.metadata.uid) {
+      worker.update(pod);
+      return;
+    }
     if (worker) {
       // Another pod of its name: the object was deleted and made anew while nobody looked.
       this.#workers.delete(key);

@@ -284,7 +284,10 @@ export class ContainerRun {
       } else this.#ready = true;
       onChange();
     };
-    if (!startupProbe) return up();
+    if (!startupProbe) {
+      up();
+      return;
+    }
     const first = loop("Startup", startupProbe, false, (good) => {
       first.stop();
       if (good) up();

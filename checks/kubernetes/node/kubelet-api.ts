@@ -108,8 +108,8 @@ async function answer(request: IncomingMessage, response: ServerResponse, find: 
 
 function attachOrExec(webSocket: WebSocket, verb: string, run: ContainerRun, query: URLSearchParams): void {
   const channels = serveChannels(webSocket);
-  if (verb === "exec") return exec(channels, run, query);
-  if (verb !== "attach") return channels.fail(`the test node has no "${verb}"`);
+  if (verb === "exec") return void exec(channels, run, query);
+  if (verb !== "attach") return void channels.fail(`the test node has no "${verb}"`);
   const stop = new AbortController();
   channels.onClose(() => stop.abort());
   sendLog({
@@ -126,8 +126,8 @@ function attachOrExec(webSocket: WebSocket, verb: string, run: ContainerRun, que
 function exec(channels: Channels, run: ContainerRun, query: URLSearchParams): void {
   const place = run.exec;
   const command = query.getAll("command");
-  if (!place) return channels.fail(`container not running (${run.spec.name})`);
-  if (command.length === 0) return channels.fail("no command was given");
+  if (!place) return void channels.fail(`container not running (${run.spec.name})`);
+  if (command.length === 0) return void channels.fail("no command was given");
   const line = [...place.line, ...command];
   // A terminal of its own, where one is asked for.
   const argv =

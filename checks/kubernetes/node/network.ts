@@ -3,17 +3,7 @@ import type { Scope } from "../../../src/base/index.ts";
 import { unshareLine } from "../../../src/lab/enclosure.ts";
 import { childOf } from "../../../src/lab/process-tree.ts";
 import { ended } from "../../../src/lab/run.ts";
-import {
-  apiServerIp,
-  apiServerPort,
-  kubeletListenPort,
-  kubeletPort,
-  outsideAddresses,
-  outsideIp,
-  podCidr,
-  routerIp,
-  serviceCidr,
-} from "./addresses.ts";
+import { apiServerIp, apiServerPort, outsideAddresses, outsideIp, routerIp, serviceCidr } from "./addresses.ts";
 import { serviceRules } from "./service-rules.ts";
 
 /** Where the programs of one cluster run. */

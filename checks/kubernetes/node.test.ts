@@ -1,0 +1,329 @@
+import { spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { eventually, type Ran, root } from "../e2e/isthmus.ts";
+import { missingOf } from "../requirements.ts";
+import { type Ground, startGround } from "./ground/ground.ts";
+
+const missing = missingOf(["root", "netns", "iptables", "curl", "kubernetes"]);
+const context = "cluster1";
+
+/** A server that says which pod it is; it needs nothing but what every container has. */
+const server = (port: number) => ["node", "-e", `require("http").createServer((q, s) => s.end(process.env.HOSTNAME + "\\n")).listen(${port})`];
+
+describe("the test node, by kubectl", () => {
+  if (missing) {
+    test("runs pods", ({ skip }) => skip(missing));
+    return;
+  }
+  let ground: Ground;
+  const kubectl = (args: readonly string[], input?: string): Promise<Ran> =>
+    ground.run(["kubectl", "--context", context, ...args], { ...(input === undefined ? {} : { input }), timeoutMs: 120_000 });
+  /** Standard output of a command that must succeed. */
+  const must = async (args: readonly string[], input?: string): Promise<string> => {
+    const ran = await kubectl(args, input);
+    if (ran.code !== 0) throw new Error(`kubectl ${args.join(" ")}: ${ran.code}\n${ran.stdout}\n${ran.stderr}`);
+    return ran.stdout;
+  };
+  const apply = (...objects: readonly object[]) =>
+    must(["apply", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }));
+  const get = async (kind: string, name: string, path: string) => must(["get", kind, name, "-n", "foo", "-o", `jsonpath=${path}`]);
+  const exec = (pod: string, ...command: readonly string[]) => kubectl(["exec", "-n", "foo", pod, "--", ...command]);
+  const pod = (name: string, spec: object, metadata: object = {}) => ({
+    apiVersion: "v1",
+    kind: "Pod",
+    metadata: { name, namespace: "foo", ...metadata },
+    spec: { terminationGracePeriodSeconds: 1, ...spec },
+  });
+  const busybox = (name: string, script: string, more: object = {}) => ({
+    name,
+    image: "busybox",
+    command: ["sh", "-c", script],
+    ...more,
+  });
+  const ready = (name: string) => must(["wait", "-n", "foo", "--for=condition=Ready", `pod/${name}`, "--timeout=60s"]);
+
+  beforeAll(async () => {
+    ground = await startGround({ clusters: [context] });
+    await must(["create", "namespace", "foo"]);
+  });
+  afterAll(async () => ground?.stop());
+
+  test("a Deployment of two with a ConfigMap behind a Service: by name, node port and load balancer", async () => {
+    const labels = { app: "web" };
+    const metadata = { name: "web", namespace: "foo" };
+    const ports = [{ name: "http", port: 80, targetPort: "http", nodePort: 30080 }];
+    await apply(
+      { apiVersion: "v1", kind: "ConfigMap", metadata, data: { greeting: "hello" } },
+      { apiVersion: "v1", kind: "Service", metadata, spec: { type: "LoadBalancer", selector: labels, ports } },
+      {
+        apiVersion: "apps/v1",
+        kind: "Deployment",
+        metadata,
+        spec: {
+          replicas: 2,
+          selector: { matchLabels: labels },
+          template: {
+            metadata: { labels },
+            spec: {
+              containers: [
+                {
+                  name: "web",
+                  image: "busybox",
+                  command: server(8080),
+                  ports: [{ name: "http", containerPort: 8080 }],
+                  readinessProbe: { httpGet: { path: "/", port: "http" }, periodSeconds: 1 },
+                  volumeMounts: [{ name: "cfg", mountPath: "/etc/cfg" }],
+                },
+              ],
+              volumes: [{ name: "cfg", configMap: { name: "web" } }],
+            },
+          },
+        },
+      },
+      pod("sleep", { containers: [busybox("sleep", "exec sleep 3600")] }),
+    );
+    await must(["rollout", "status", "-n", "foo", "deployment/web", "--timeout=60s"]);
+    await ready("sleep");
+    const pods = (await must(["get", "pods", "-n", "foo", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"])).split(" ");
+    expect(pods).toHaveLength(2);
+    const callers: ReadonlyArray<(...line: string[]) => Promise<Ran>> = [
+      (...line) => exec("sleep", ...line, "http://web/"),
+      (...line) => exec("sleep", ...line, "http://web.foo.svc.cluster.local:80/"),
+      (...line) => ground.run([...line, "http://172.30.1.1:30080/"]),
+      async (...line) => ground.run([...line, `http://${await get("service", "web", "{.status.loadBalancer.ingress[0].ip}")}/`]),
+    ];
+    for (const call of callers) {
+      const seen = new Set<string>();
+      for (let tries = 0; tries < 60 && seen.size < 2; tries++) seen.add((await call("curl", "-sS", "-m", "5")).stdout.trim());
+      expect([...seen].sort()).toEqual([...pods].sort());
+    }
+  });
+
+  test("a changed ConfigMap is a changed file, and so are changed labels", async () => {
+    await apply(
+      { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "changing", namespace: "foo" }, data: { a: "1", b: "2" } },
+      pod(
+        "reader",
+        {
+          containers: [
+            busybox("reader", "exec sleep 3600", {
+              volumeMounts: [
+                { name: "cfg", mountPath: "/var/run/cfg" },
+                { name: "cfg", mountPath: "/etc/one", subPath: "a" },
+                { name: "info", mountPath: "/etc/info" },
+              ],
+            }),
+          ],
+          volumes: [
+            { name: "cfg", configMap: { name: "changing" } },
+            { name: "info", downwardAPI: { items: [{ path: "labels", fieldRef: { fieldPath: "metadata.labels" } }] } },
+          ],
+        },
+        { labels: { app: "reader" } },
+      ),
+    );
+    await ready("reader");
+    const read = async () => (await exec("reader", "sh", "-c", "cat /var/run/cfg/*; cat /etc/one /etc/info/labels")).stdout;
+    expect(await read()).toBe('121app="reader"');
+    await must(["patch", "configmap", "changing", "-n", "foo", "-p", '{"data":{"a":"3","b":null}}']);
+    await must(["label", "pod", "reader", "-n", "foo", "version=v2"]);
+    await eventually(read, (text) => text === '31app="reader"\nversion="v2"', 10_000);
+  });
+
+  test("exec: exit codes, both streams, standard input, much output", async () => {
+    expect(await exec("sleep", "sh", "-c", "echo out; echo err >&2; exit 3")).toEqual({
+      code: 3,
+      stdout: "out\n",
+      stderr: expect.stringContaining("err\n"),
+    });
+    const echoed = await kubectl(["exec", "-i", "-n", "foo", "sleep", "--", "sh", "-c", "cat; echo end"], "in\n".repeat(50_000));
+    expect(echoed).toMatchObject({ code: 0, stdout: `${"in\n".repeat(50_000)}end\n` });
+    const much = await exec("sleep", "sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x");
+    expect(much.code).toBe(0);
+    expect(much.stdout.length).toBe(20_000_000);
+    expect((await exec("sleep", "no-such-program")).code).not.toBe(0);
+  });
+
+  test("logs: all, the last lines, of one container, of the run before, and as they come", async () => {
+    await apply(
+      pod("talker", {
+        containers: [
+          busybox("one", "for i in 1 2 3; do echo one $i; done; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo gone; exit 1"),
+          busybox("two", "echo two; exec sleep 3600"),
+        ],
+      }),
+    );
+    await ready("talker");
+    const logs = (...args: string[]) => must(["logs", "-n", "foo", "talker", ...args]);
+    expect(await logs("-c", "two")).toBe("two\n");
+    expect(await logs("-c", "one", "--tail=2")).toBe("one 2\none 3\n");
+    const following = logs("-c", "one", "-f");
+    await exec("talker", "sh", "-c", "touch /tmp/go");
+    expect(await following).toBe("one 1\none 2\none 3\ngone\n");
+    await eventually(
+      () => get("pod", "talker", "{.status.containerStatuses[0].restartCount}"),
+      (count) => count === "1",
+      20_000,
+    );
+    expect(await logs("-c", "one", "-p")).toBe("one 1\none 2\none 3\ngone\n");
+    expect(await get("pod", "talker", "{.status.containerStatuses[0].lastState.terminated.exitCode}")).toBe("1");
+  });
+
+  test("init containers in order, a sidecar that stays and is waited for, and its end after the others", async () => {
+    await apply(
+      pod("ordered", {
+        terminationGracePeriodSeconds: 10,
+        initContainers: [
+          busybox("first", "echo first >> /all/log", { volumeMounts: [{ name: "all", mountPath: "/all" }] }),
+          busybox("side", "trap 'echo side ends >> /all/log; exit 0' TERM; echo side >> /all/log; sleep 1; touch /tmp/up; while :; do sleep 0.1; done", {
+            restartPolicy: "Always",
+            startupProbe: { exec: { command: ["sh", "-c", "[ -e /tmp/up ] && echo up >> /all/log"] }, periodSeconds: 1, failureThreshold: 30 },
+            volumeMounts: [{ name: "all", mountPath: "/all" }],
+          }),
+          busybox("last", "echo last >> /all/log", { volumeMounts: [{ name: "all", mountPath: "/all" }] }),
+        ],
+        containers: [
+          busybox("main", "trap 'echo main ends >> /all/log; exit 0' TERM; echo main >> /all/log; while :; do sleep 0.1; done", {
+            lifecycle: { postStart: { exec: { command: ["sh", "-c", "echo hook >> /all/log"] } } },
+            volumeMounts: [{ name: "all", mountPath: "/all" }],
+          }),
+          busybox("witness", "trap 'sleep 1; cat /all/log; exit 0' TERM; while :; do sleep 0.1; done", {
+            volumeMounts: [{ name: "all", mountPath: "/all" }],
+          }),
+        ],
+        volumes: [{ name: "all", emptyDir: {} }],
+      }),
+    );
+    await ready("ordered");
+    const log = (await must(["exec", "-n", "foo", "ordered", "-c", "witness", "--", "cat", "/all/log"])).trim().split("\n");
+    expect(log.slice(0, 4)).toEqual(["first", "side", "up", "last"]);
+    expect(log.slice(4).sort()).toEqual(["hook", "main"]);
+    const last = must(["logs", "-n", "foo", "ordered", "-c", "witness", "-f"]);
+    await must(["delete", "pod", "-n", "foo", "ordered", "--timeout=30s"]);
+    expect((await last).trim().split("\n").at(-1)).toBe("main ends");
+  });
+
+  test("what is missing keeps a pod waiting, says so, and lets it go on when it comes", async () => {
+    await apply(
+      pod("waits", {
+        containers: [busybox("c", "exec sleep 3600", { env: [{ name: "A", valueFrom: { secretKeyRef: { name: "later", key: "a" } } }] })],
+        volumes: [{ name: "s", secret: { secretName: "later" } }],
+      }),
+      pod("unknown", { containers: [{ name: "c", image: "nobody/knows:1" }] }),
+      pod("crashes", { containers: [busybox("c", "exit 7")] }),
+    );
+    const waiting = (name: string) => get("pod", name, "{.status.containerStatuses[0].state.waiting}");
+    await eventually(() => waiting("waits"), (text) => text.includes('secret \\"later\\" not found'), 20_000);
+    await eventually(() => waiting("unknown"), (text) => /ErrImageNeverPull.*nobody\/knows/.test(text), 20_000);
+    await eventually(() => waiting("crashes"), (text) => text.includes("CrashLoopBackOff"), 20_000);
+    expect(await get("pod", "crashes", "{.status.containerStatuses[0].lastState.terminated.exitCode}")).toBe("7");
+    expect(await must(["describe", "pod", "-n", "foo", "waits"])).toContain('FailedMount');
+    await must(["create", "secret", "generic", "later", "-n", "foo", "--from-literal=a=b"]);
+    await ready("waits");
+    expect((await exec("waits", "sh", "-c", "echo $A")).stdout).toBe("b\n");
+  });
+
+  test("tokens of the audience asked for, and of the account; other users' capabilities", async () => {
+    const tables = "iptables -t nat -A OUTPUT -p tcp --dport 81 -j REDIRECT --to-ports 80";
+    const security = (user: number, add: readonly string[]) => ({
+      securityContext: { runAsUser: user, capabilities: { add, drop: ["ALL"] } },
+    });
+    await apply(
+      pod("account", {
+        initContainers: [busybox("may", tables, security(0, ["NET_ADMIN", "NET_RAW"]))],
+        containers: [
+          busybox("c", `${tables} && echo ruled || echo refused; exec sleep 3600`, {
+            ...security(1337, ["NET_ADMIN"]),
+            volumeMounts: [{ name: "token", mountPath: "/var/run/secrets/tokens" }],
+          }),
+        ],
+        volumes: [
+          { name: "token", projected: { sources: [{ serviceAccountToken: { audience: "istio-ca", path: "istio-token", expirationSeconds: 3600 } }] } },
+        ],
+      }),
+    );
+    await ready("account");
+    expect(await must(["logs", "-n", "foo", "account"])).toContain("refused");
+    const token = (await exec("account", "cat", "/var/run/secrets/tokens/istio-token")).stdout;
+    const review = { apiVersion: "authentication.k8s.io/v1", kind: "TokenReview", spec: { token, audiences: ["istio-ca"] } };
+    const { status } = JSON.parse(await must(["create", "-o", "json", "-f", "-"], JSON.stringify(review)));
+    expect(status).toMatchObject({ authenticated: true, user: { username: "system:serviceaccount:foo:default" } });
+    const own = await exec(
+      "account",
+      "sh",
+      "-c",
+      'd=/var/run/secrets/kubernetes.io/serviceaccount; curl -sS --cacert $d/ca.crt -H "Authorization: Bearer $(cat $d/token)" -o /dev/null -w "%{http_code}" https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/api/v1/namespaces/$(cat $d/namespace)/pods',
+    );
+    // The account may do nothing, but the API server knows who asks.
+    expect(own).toMatchObject({ code: 0, stdout: "403" });
+  });
+
+  test("a Job runs to its end; a failed liveness probe starts a container anew", async () => {
+    const template = { spec: { restartPolicy: "Never", containers: [busybox("c", "echo done")] } };
+    await apply(
+      { apiVersion: "batch/v1", kind: "Job", metadata: { name: "once", namespace: "foo" }, spec: { template } },
+      pod("sick", {
+        containers: [busybox("c", "exec sleep 3600", { livenessProbe: { tcpSocket: { port: 9 }, periodSeconds: 1, failureThreshold: 2 } })],
+      }),
+    );
+    await must(["wait", "-n", "foo", "--for=condition=Complete", "job/once", "--timeout=60s"]);
+    expect(await must(["logs", "-n", "foo", "job/once"])).toBe("done\n");
+    await eventually(
+      () => get("pod", "sick", "{.status.containerStatuses[0].restartCount}"),
+      (count) => Number(count) > 0,
+      30_000,
+    );
+  });
+
+  test("CoreDNS takes a changed ConfigMap", async () => {
+    const corefile = await must(["get", "configmap", "coredns", "-n", "kube-system", "-o", "jsonpath={.data.Corefile}"]);
+    const data = { Corefile: `${corefile}\nmade.test:53 {\n  template IN A {\n    answer "{{ .Name }} 60 IN A 192.0.2.7"\n  }\n}\n` };
+    await must(["patch", "configmap", "coredns", "-n", "kube-system", "-p", JSON.stringify({ data })]);
+    await eventually(
+      async () => (await exec("sleep", "getent", "ahostsv4", "x.made.test")).stdout,
+      (text) => text.startsWith("192.0.2.7"),
+      30_000,
+    );
+  });
+
+  test("a deleted namespace takes its pods along, and their processes", async () => {
+    await must(["delete", "namespace", "foo", "--timeout=90s"]);
+    const folder = join(ground.folder, "nodes");
+    const mine = processes().filter((line) => line.includes(folder) || line.includes("sleep 3600"));
+    expect(mine.filter((line) => !line.includes("node-main"))).toEqual([]);
+  });
+});
+
+test("nothing is left when whoever started it is killed", async ({ skip }) => {
+  const lacking = missingOf(["root", "netns", "iptables"]);
+  if (lacking) skip(lacking);
+  const script = `
+    import { startTestNetwork } from "${root}/checks/kubernetes/node/network.ts";
+    import { Scope } from "${root}/src/base/index.ts";
+    const network = await startTestNetwork({ clusters: ["left-behind"] }, new Scope());
+    console.log("up");
+    setInterval(() => {}, 1000);`;
+  const hooks = join(root, "checks/kubernetes/typescript.mjs");
+  const child = spawn(process.execPath, ["--import", hooks, "--input-type=module", "-e", script], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  await new Promise((up) => child.stdout.once("data", up));
+  const left = () => processes().filter((line) => line.includes("router-left-behind") || line.includes("left-behind-node"));
+  expect(left().length).toBeGreaterThan(0);
+  child.kill("SIGKILL");
+  await eventually(async () => left(), (lines) => lines.length === 0, 10_000);
+});
+
+/** Command lines of all processes of the machine. */
+function processes(): readonly string[] {
+  return readdirSync("/proc").flatMap((entry) => {
+    if (!/^\d+$/.test(entry)) return [];
+    try {
+      return [readFileSync(`/proc/${entry}/cmdline`, "utf8").replaceAll("\0", " ")];
+    } catch {
+      return []; // It ended while we looked.
+    }
+  });
+}
