@@ -5,6 +5,7 @@ import { envoyPlaces } from "../../src/proxy/index.ts";
 import { main, type Ran, root, run } from "../e2e/isthmus.ts";
 import { missingOf, type Requirement } from "../requirements.ts";
 import type { Ground, GroundRun } from "./ground/ground.ts";
+import { machineryMissing } from "./ground/requirements.ts";
 
 /** Two clusters that the guide runs on, as somebody sees them who types commands. */
 export interface Clusters {
@@ -38,7 +39,7 @@ export const onGivenClusters = givenContexts() !== undefined;
 
 /** Why there are no clusters to be had here; undefined when there are. */
 export function missingForClusters(...more: readonly Requirement[]): string | undefined {
-  return onGivenClusters ? missingOf(more) : missingOf(["kubernetes", "root", "netns", "iptables", "curl", ...more]);
+  return (onGivenClusters ? undefined : machineryMissing()) ?? missingOf(more);
 }
 
 /** For tests that end API servers, or look into them. */
@@ -56,9 +57,8 @@ export async function takeClusters(): Promise<Clusters> {
   const isthmus = join(bin, "isthmus");
   writeFileSync(isthmus, `#!/bin/sh\nexec "${process.execPath}" "${main}" "$@"\n`);
   chmodSync(isthmus, 0o755);
-  const programs = ground ? [bin, kubectlFolder(ground, folder)] : [bin];
   const env = {
-    PATH: [...programs, process.env["PATH"] ?? ""].join(":"),
+    PATH: [bin, process.env["PATH"] ?? ""].join(":"),
     CTX_CLUSTER1: contexts[0],
     CTX_CLUSTER2: contexts[1],
     FOLDER: folder,
@@ -94,15 +94,6 @@ async function startOwn(folder: string): Promise<Ground> {
     rmSync(folder, { recursive: true, force: true });
     throw caught;
   }
-}
-
-/** kubectl of the version of the control planes, under its own name. */
-function kubectlFolder(ground: Ground, folder: string): string {
-  const place = join(folder, "kubectl");
-  mkdirSync(place);
-  writeFileSync(join(place, "kubectl"), `#!/bin/sh\nexec "${ground.machinery.kubectl[0]}" "$@"\n`);
-  chmodSync(join(place, "kubectl"), 0o755);
-  return place;
 }
 
 function envoyProgram(): string | undefined {

@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { Scope } from "../../../src/base/index.ts";
 import { type Ran, run } from "../../e2e/isthmus.ts";
 import {
@@ -80,7 +80,8 @@ export async function startGround(
       machinery,
       run: ([...argv], { env = {}, ...rest } = {}) => {
         const [program, ...args] = network.enter(argv, process.cwd());
-        return run(program!, args, { ...rest, env: { KUBECONFIG: kubeconfig, ...env } });
+        const path = `${dirname(machinery.kubectl[0]!)}:${env["PATH"] ?? process.env["PATH"] ?? ""}`;
+        return run(program!, args, { ...rest, env: { KUBECONFIG: kubeconfig, ...env, PATH: path } });
       },
       stop: () => scope.close(),
     };
