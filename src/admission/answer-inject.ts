@@ -1,7 +1,7 @@
 import { injects } from "./decide.ts";
 import { inject } from "./inject.ts";
 import { jsonPatch } from "./patch.ts";
-import { readPod } from "./pod.ts";
+import { readPod } from "./read-pod.ts";
 import type { AdmissionAnswer, AdmissionRequest } from "./review.ts";
 import type { ServerVersion } from "./server-version.ts";
 import type { InjectionSettings } from "./settings.ts";
@@ -37,7 +37,7 @@ export function answerInject(
   const injection = inject(pod, settings, facts);
   if (injection.outcome === "refused") return denied(injection.problems, 422);
   if (injection.outcome === "already") return { answer: { allowed: true }, outcome: "already", why: "it has a proxy" };
-  const patch = jsonPatch(pod, injection.pod);
+  const patch = jsonPatch(request.object, injection.pod);
   return { answer: { allowed: true, patch, warnings: injection.warnings }, outcome: "injected", why: decision.by };
 }
 

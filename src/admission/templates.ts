@@ -1,6 +1,7 @@
 import { injects } from "./decide.ts";
 import { inject, type PodFacts } from "./inject.ts";
-import { type Json, type PodJson, readPod } from "./pod.ts";
+import type { Json, PodJson } from "./pod.ts";
+import { readPod } from "./read-pod.ts";
 import type { InjectionSettings } from "./settings.ts";
 
 /** What became of one object of a manifest. */

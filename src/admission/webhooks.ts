@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer, type Server } from "node:https";
-import { type Cell, type Clock, Failure, type Logger, type Metrics, type Scope } from "../base/index.ts";
+import { type Cell, type Clock, Failure, type Logger, type Metrics, type Scope, sleep } from "../base/index.ts";
 import { formatSocketAddress, type Ip, type SocketAddress } from "../values/index.ts";
 import { answerInject } from "./answer-inject.ts";
 import { answerValidate } from "./answer-validate.ts";
@@ -74,7 +74,7 @@ export async function startWebhooks(options: WebhookOptions, deps: WebhookDeps, 
     }),
   );
   const bound = await listen(server, options.listen);
-  scope.defer((deadline) => close(server, deadline));
+  scope.defer((deadline) => close(server, deadline, deps.clock));
   return bound;
 }
 
@@ -212,8 +212,12 @@ async function listen(server: Server, { ip, port }: SocketAddress): Promise<Sock
   return { ip: ip as Ip, port: typeof bound === "object" && bound !== null ? bound.port : port };
 }
 
-/** No new connections; those without a question are closed, the others after their answer, and all at the deadline. */
-async function close(server: Server, deadline: AbortSignal): Promise<void> {
+/** How long it goes on: an API server that has not heard of it may be asking right now, on a connection that seems idle. */
+const lingerMs = 1_000;
+
+/** After a moment no new connections; those without a question are closed, the others after their answer, all at the deadline. */
+async function close(server: Server, deadline: AbortSignal, clock: Clock): Promise<void> {
+  if (!deadline.aborted) await sleep(clock, lingerMs, deadline).catch(() => {});
   await new Promise<void>((resolve) => {
     server.close(() => resolve());
     server.closeIdleConnections();
