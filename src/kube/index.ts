@@ -1,6 +1,7 @@
 // A Kubernetes API server, as one caller sees it: access, requests, lists, watches that never give up.
 // Absent on purpose: what objects mean (resources reads them), and anything that decides what a cluster should hold.
 export { type AccessWish, accountFolder, loadAccess } from "./access.ts";
+export { ObjectApi, type ObjectApiOptions, type ObjectName, type Right, type ServedKind } from "./apply.ts";
 export { createKubeClient, type KubeClient, type KubeClientOptions, type KubeRequest } from "./client.ts";
 export { type KubeAccess, readKubeconfig } from "./kubeconfig.ts";
 export { type Leader, type LeaderOptions, type Leadership, type Mandate, startLeader } from "./leader.ts";

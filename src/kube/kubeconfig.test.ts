@@ -25,6 +25,7 @@ describe("a kubeconfig", () => {
   test("gives what its current context stands for", () => {
     expect(readKubeconfig([two])).toEqual({
       name: "c1",
+      cluster: "one",
       server: "https://10.0.0.1:6443",
       authority: { kind: "pem", pem },
       serverName: undefined,

@@ -31,6 +31,8 @@ export type Material =
 export interface KubeAccess {
   /** As messages name it: the context's name, or `in-cluster`. */
   readonly name: string;
+  /** As the context calls its cluster. */
+  readonly cluster?: string;
   /** Origin and path prefix, without a slash at the end. */
   readonly server: string;
   readonly authority: Material | undefined;
@@ -135,6 +137,7 @@ function accessOf(options: {
   const serverName = textOf(cluster?.value["tls-server-name"]);
   return {
     name,
+    cluster: clusterName,
     server: cluster ? serverOf(cluster, clusterName, wrong) : "",
     authority: cluster && materialOf(cluster, "certificate-authority", wrong),
     serverName,

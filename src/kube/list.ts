@@ -19,6 +19,7 @@ export async function* listPages(
   client: KubeClient,
   collection: Collection,
   signal: AbortSignal,
+  { labelSelector }: { readonly labelSelector?: string | undefined } = {},
 ): AsyncGenerator<Page> {
   const path = collectionPath(collection);
   let next: string | undefined;

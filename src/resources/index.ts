@@ -48,5 +48,6 @@ export {
 export { Sealed } from "./sealed.ts";
 export { type FileText, type Validation, validateFiles } from "./validate.ts";
 export { formatPath, formatViolation, type Violation } from "./violation.ts";
+export { nearest } from "./wording.ts";
 export { writeManifest } from "./write.ts";
 export { documents, type Place, type YamlDocument, type YamlLimits, yamlLimits } from "./yaml.ts";

@@ -1,0 +1,160 @@
+import { writeManifest } from "../../resources/index.ts";
+import { renderStages } from "../render/manifest.ts";
+import type { Manifest } from "../render/object.ts";
+import { overlay } from "../settings/field.ts";
+import type { Settings } from "../settings/settings.ts";
+import { chartDefaults, chartProfile, chartSwitches, chartValues, valueAt } from "./values.ts";
+
+/** A file of the chart, with its path inside it. */
+export interface ChartFile {
+  readonly path: string;
+  readonly text: string;
+}
+
+/**
+ * A chart of the same objects that `isthmus install` applies: rendered with marks in the place of values, and the marks
+ * then written as what a template says there. So chart and installer cannot come apart.
+ */
+export function helmChart(version: string): readonly ChartFile[] {
+  const marks = new Marks();
+  const marked = markedSettings(version, marks);
+  const stages = renderStages(marked, { isDefault: true, trusted: false });
+  const [definitions, others] = split(
+    [...stages.base, ...stages.controlPlane, ...stages.webhooks, ...stages.gateways, ...stages.rules],
+    ({ kind }) => kind === "CustomResourceDefinition",
+  );
+  const templates = others.filter(isCharted).map((manifest) => ({
+    path: `templates/${fileOf(manifest)}`,
+    text: within(marks.written(writeManifest([manifest])), conditionOf(manifest)),
+  }));
+  return [
+    { path: "Chart.yaml", text: chartFile(version) },
+    { path: "values.yaml", text: valuesFile(version) },
+    ...definitions.map((manifest) => ({
+      path: `crds/${manifest.metadata.name}.yaml`,
+      text: writeManifest([manifest]),
+    })),
+    ...templates,
+    { path: "templates/NOTES.txt", text: notes },
+  ];
+}
+
+/** Helm makes the namespace itself; what it was told it records itself. */
+function isCharted({ kind, metadata }: Manifest): boolean {
+  return kind !== "Namespace" && !metadata.name.startsWith("isthmus-installation");
+}
+
+/** Marks are words that YAML needs no quotes for and that nothing else contains. */
+class Marks {
+  readonly #expressions: Array<{ readonly word: string; readonly expression: string; readonly as: "text" | "yaml" }> =
+    [];
+
+  text(expression: string): string {
+    return this.#mark(expression, "text");
+  }
+
+  yaml(expression: string): unknown {
+    return this.#mark(expression, "yaml");
+  }
+
+  #mark(expression: string, as: "text" | "yaml"): string {
+    const word = `zz${as}${this.#expressions.length}zz`;
+    this.#expressions.push({ word, expression, as });
+    return word;
+  }
+
+  /** The text with its marks as template expressions. */
+  written(text: string): string {
+    // Braces that are ours already would be taken for a template's.
+    let out = text.replaceAll("{{", '{{ "{{" }}');
+    for (const { word, expression, as } of this.#expressions) {
+      if (as === "text") {
+        // A whole scalar is quoted, so that "true" or "1.10" stays a text; a part of one stands inside it.
+        out = out.replaceAll(new RegExp(`(?<=: |- )"?${word}"?$`, "gm"), `{{ ${expression} | quote }}`);
+        out = out.replaceAll(word, `{{ ${expression} }}`);
+      } else {
+        // Inside JSON text, as in the injector's settings, and as a value of YAML.
+        out = out.replaceAll(new RegExp(`"${word}"`, "g"), `{{ ${expression} | toJson }}`);
+        out = out.replaceAll(word, `{{ ${expression} | toJson }}`);
+      }
+    }
+    return out;
+  }
+}
+
+function markedSettings(version: string, marks: Marks): Settings {
+  const defaults = chartDefaults(version);
+  let settings: unknown = { ...defaults, namespace: marks.text(".Release.Namespace") };
+  for (const { path, as } of chartValues) {
+    const expression = `.Values.${path.join(".")}`;
+    const mark = as === "text" ? marks.text(expression) : marks.yaml(expression);
+    settings = overlay(
+      settings,
+      path.reduceRight<unknown>((inner, key) => ({ [key]: inner }), mark),
+    );
+  }
+  return settings as Settings;
+}
+
+/** `{{- if … }}` around an object that a value can turn off. */
+function conditionOf({ kind, metadata }: Manifest): string | undefined {
+  const { name } = metadata;
+  const on = (path: string) => `.Values.${path}.enabled`;
+  if (name.includes("multicluster-ingressgateway")) return `and ${on("multicluster")} ${on("gateways.ingress")}`;
+  if (name.includes("multicluster-egressgateway")) return `and ${on("multicluster")} ${on("gateways.egress")}`;
+  if (name.includes("multicluster")) return on("multicluster");
+  if (name.startsWith("isthmus-ingressgateway")) return on("gateways.ingress");
+  if (name.startsWith("isthmus-egressgateway")) return on("gateways.egress");
+  if (name === "isthmus-dns") return on("dns");
+  if (kind === "MutatingWebhookConfiguration") return on("injection");
+  if (kind === "ValidatingWebhookConfiguration") return on("validation");
+  return undefined;
+}
+
+function within(text: string, condition: string | undefined): string {
+  return condition === undefined ? text : `{{- if ${condition} }}\n${text}{{- end }}\n`;
+}
+
+function fileOf({ kind, metadata }: Manifest): string {
+  const name = metadata.name.replaceAll(/-?zz[a-z]+\d+zz/g, "");
+  return `${name}-${kind.toLowerCase()}.yaml`;
+}
+
+function chartFile(version: string): string {
+  return writeManifest([
+    {
+      apiVersion: "v2",
+      name: "isthmus",
+      description:
+        "One service mesh over many Kubernetes clusters, joined only at gateways and by a shared root of trust.",
+      type: "application",
+      version,
+      appVersion: version,
+      kubeVersion: ">=1.25.0-0",
+    },
+  ]);
+}
+
+function valuesFile(version: string): string {
+  const defaults = chartDefaults(version);
+  const values = [...chartValues.map(({ path }) => path), ...chartSwitches].reduce<unknown>(
+    (all, path) =>
+      overlay(
+        all,
+        path.reduceRight<unknown>((inner, key) => ({ [key]: inner }), valueAt(defaults, path)),
+      ),
+    {},
+  ) as object;
+  return `# Profile ${chartProfile}, as \`isthmus manifest helm\` writes it. Docs of each setting: docs/kubernetes.md.
+# cluster must be given: --set cluster=NAME. Secret cacerts must be in the namespace before.
+${writeManifest([values])}`;
+}
+
+const notes = `{{- if not .Values.cluster }}{{ fail "say --set cluster=NAME: the name of this cluster in the mesh" }}{{- end }}
+The mesh is installed as cluster {{ .Values.cluster }}. It starts once Secret cacerts is in namespace {{ .Release.Namespace }}.
+Let pods of a namespace join: kubectl label namespace NAME istio-injection=enabled
+`;
+
+function split<T>(all: readonly T[], is: (one: T) => boolean): readonly [readonly T[], readonly T[]] {
+  return [all.filter(is), all.filter((one) => !is(one))];
+}
