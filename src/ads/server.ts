@@ -1,5 +1,5 @@
 import { toBinary } from "@bufbuild/protobuf";
-import type { Clock, Logger, Metrics, Scope } from "../base/index.ts";
+import { type Clock, type Failure, type Logger, type Metrics, type Scope, sleep } from "../base/index.ts";
 import { type Node, NodeSchema } from "../proto/gen/envoy/config/core/v3/base_pb.js";
 import { AggregatedDiscoveryService } from "../proto/gen/envoy/service/discovery/v3/ads_pb.js";
 import type { DeltaDiscoveryRequest, DiscoveryRequest } from "../proto/gen/envoy/service/discovery/v3/discovery_pb.js";
@@ -89,6 +89,11 @@ export interface AdsServer {
   serveSecrets(): Implementation;
   readonly receipts: Receipts;
   connections(): readonly AdsConnection[];
+  /**
+   * Takes no new stream, and ends those that are open as unavailable, one after the other over so long: their proxies
+   * come to other servers, and not all in one instant.
+   */
+  sendAway(overMs: number): Promise<void>;
 }
 
 /** Closing the scope ends every stream as unavailable. */
@@ -99,6 +104,7 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
   const receipts = new Receipts();
   const streams = new Set<Connection>();
   const counts = adsMetrics(metrics);
+  let leaving = false;
 
   async function serveStream<Request>(
     stream: ServerStream<Request, never>,
@@ -110,6 +116,7 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
       throw grpcFailure("unauthenticated", "discovery needs a client certificate here, and none that we believe came", {
         hint: "present the workload's certificate over TLS, signed by the mesh's root",
       });
+    if (leaving) throw goingAway();
     if (streams.size >= limits.maxStreams)
       throw grpcFailure("resource-exhausted", `${limits.maxStreams} streams are open already`);
     const requests = stream.requests[Symbol.asyncIterator]();
@@ -130,7 +137,7 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
       const snapshot = deps.watch(node, caller, own);
       connection = openConnection({ stream, protocol, node, snapshot });
       own.defer(() => {
-        if (!ended) stream.fail(grpcFailure("unavailable", "the server stops", { hint: "come again" }));
+        if (!ended) stream.fail(goingAway());
       });
       makeRoom(node.id);
       streams.add(connection);
@@ -270,7 +277,19 @@ export function createAdsServer(deps: AdsServerDeps, scope: Scope): AdsServer {
         const settled = types.size > 0 && answered && !queue.has(connection);
         return { nodeId, address, protocol, connectedAtMs, types, settled };
       }),
+    async sendAway(overMs) {
+      leaving = true;
+      const all = [...streams];
+      for (const connection of all) {
+        connection.fail(goingAway());
+        await sleep(clock, overMs / all.length, scope.signal).catch(() => {}); // Closing ends the others at once.
+      }
+    },
   };
+}
+
+function goingAway(): Failure {
+  return grpcFailure("unavailable", "the server stops", { hint: "come again" });
 }
 
 interface Connection {

@@ -4,13 +4,17 @@ import { explain } from "../base/index.ts";
 import type { CacertsSource } from "../ca/index.ts";
 import type { Mesh, MeshSettings } from "../model/index.ts";
 import type { KubernetesSource, ResourceStore } from "../sources/index.ts";
-import { problemsOf } from "./status.ts";
+import type { LeaderWork } from "./cluster/leader-work.ts";
+import { healthRoutes, type Readiness } from "./readiness.ts";
+import { problemsOf, type StatusLine } from "./status.ts";
 
 /** The paths of the admin API: health, metrics, what is wrong, and how far each proxy is. */
 export function adminRoutes(parts: {
   readonly mesh: Cell<Mesh>;
   readonly store: ResourceStore;
   readonly kubernetes: KubernetesSource | undefined;
+  readonly leading: LeaderWork | undefined;
+  readonly readiness: Readiness;
   readonly ads: AdsServer;
   readonly cacerts: CacertsSource;
   readonly metrics: Metrics;
@@ -18,16 +22,17 @@ export function adminRoutes(parts: {
   /** Reads all sources that can be read at will; resolves when the mesh holds what they say. */
   readonly readNow: () => Promise<void>;
 }): AdminRoutes {
-  const { mesh, store, kubernetes, ads, cacerts, metrics, settings, readNow } = parts;
+  const { mesh, store, kubernetes, leading, readiness, ads, cacerts, metrics, settings, readNow } = parts;
   return {
-    "GET /ready": () => ({ text: "ready\n" }),
-    "GET /metrics": async () => ({ text: await metrics.text(), contentType: "text/plain; version=0.0.4" }),
+    ...healthRoutes(readiness, metrics),
     "GET /problems": () => ({
       json: problemsOf({
         problems: store.view.value.problems,
         behind: kubernetes?.behind() ?? [],
         findings: mesh.value.findings,
         receipts: ads.receipts,
+        cacerts: cacerts.problem.value,
+        cluster: [...(leading?.trouble.lines() ?? []), ...leaseLines(leading)],
       }),
     }),
     // For whoever changed something and wants to know when it holds: after this, wait until all in syncz are settled.
@@ -65,6 +70,7 @@ export function adminRoutes(parts: {
         origins: service.origins,
       })),
     }),
+    "GET /debug/leader": () => ({ json: leading ? leading.leader.state.value : { kind: "none" } }),
     "GET /debug/ca": () => ({
       json: {
         certificate: cacerts.current.value.certificate.title,
@@ -73,4 +79,12 @@ export function adminRoutes(parts: {
       },
     }),
   };
+}
+
+/** A lease out of reach is nobody's leadership: what only a leader writes may be old. */
+function leaseLines(leading: LeaderWork | undefined): readonly StatusLine[] {
+  const failure = leading?.leader.problem.value;
+  if (!failure) return [];
+  const message = `whether this replica is to write into the cluster cannot be told: ${failure.message}`;
+  return [{ severity: "error", code: failure.code, where: "Lease", message }];
 }

@@ -1,30 +1,48 @@
+import { type ServingMaterial, startServerVersion, startSettingsFile, startWebhooks } from "../admission/index.ts";
 import { type AdsServer, createAdsServer, startGrpcServer, type TlsMaterial } from "../ads/index.ts";
-import { Cell, type Clock, Failure, type Logger, type Metrics, type Scope, startAdmin, within } from "../base/index.ts";
+import {
+  Cell,
+  type Clock,
+  Failure,
+  type Logger,
+  type Metrics,
+  type Scope,
+  sleep,
+  startAdmin,
+  within,
+} from "../base/index.ts";
 import {
   Authority,
+  anyVerifier,
   type CacertsSource,
   certificateService,
   createCallers,
+  createTokenReviewer,
   startCacerts,
   startServerCertificate,
   startTokenVerifier,
+  type TokenVerifier,
 } from "../ca/index.ts";
 import { startDnsServer } from "../dns/index.ts";
-import { createKubeClient } from "../kube/index.ts";
+import { createKubeClient, type KubeClient } from "../kube/index.ts";
 import { type Mesh, meshKinds } from "../model/index.ts";
 import {
   type FolderSource,
+  followKubernetes,
   type KubernetesSource,
   ResourceStore,
   startFolderSource,
-  startKubernetesSource,
 } from "../sources/index.ts";
 import { formatSocketAddress, type SocketAddress, spiffeId } from "../values/index.ts";
 import { adminRoutes } from "./admin.ts";
 import { nodeAdmission } from "./admission.ts";
-import { type ControlConfig, serverNames } from "./config.ts";
+import { startLeaderWork } from "./cluster/leader-work.ts";
+import { ObjectBook } from "./cluster/object-book.ts";
+import { reviewBy } from "./cluster/token-review.ts";
+import { type ControlConfig, type KubernetesConfig, serverNames } from "./config.ts";
 import { nodeSnapshots } from "./node-snapshots.ts";
 import { startPipeline } from "./pipeline.ts";
+import { healthRoutes, Readiness } from "./readiness.ts";
 import { startZone } from "./zone.ts";
 
 export interface ControlDeps {
@@ -46,7 +64,14 @@ export interface ControlPlane {
     readonly plaintext: number | undefined;
     readonly dns: number | undefined;
     readonly admin: number;
+    readonly health: number | undefined;
+    readonly webhooks: number | undefined;
   };
+  /**
+   * To be called before the scope closes, where others can take over: not ready any more from now on, another may lead,
+   * and for `lingerMs` all that is asked is answered still, while proxies are sent elsewhere one after the other.
+   */
+  retire(lingerMs: number): Promise<void>;
 }
 
 /**
@@ -74,6 +99,9 @@ export async function startControlPlane(config: ControlConfig, deps: ControlDeps
 async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope): Promise<ControlPlane> {
   const { clock, log, metrics } = deps;
   const { mesh: settings } = config;
+  const readiness = new Readiness();
+  // Before all else: what is waited for is to be seen.
+  const health = config.health && (await startHealth(config.health, { readiness, metrics }, scope));
 
   // An identity comes before any listening socket: who cannot prove who it is has nothing to serve.
   const cacerts = await startCacerts(
@@ -88,14 +116,8 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
       ...(config.workloadCertTtlMs === undefined ? {} : { defaultTtlMs: config.workloadCertTtlMs }),
     },
   });
-  const tokens =
-    config.tokenKeysFile === undefined
-      ? undefined
-      : await startTokenVerifier({
-          keysFile: config.tokenKeysFile,
-          clock,
-          onProblem: (err) => log.warn({ err }, "new keys for tokens not taken, the last good ones stay"),
-        });
+  const client = config.kubernetes && clientOf(config.kubernetes, deps, scope);
+  const tokens = await startTokens({ config, client, deps });
   const callers = createCallers({ trustDomain: settings.trustDomain, clock, tokens });
 
   const store = new ResourceStore();
@@ -104,8 +126,15 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
     const source = { name: `${index}`, dir, cluster: settings.cluster, store, clock, log, precedence: index };
     folders.push(await startFolderSource(source, scope));
   }
+  const book = new ObjectBook();
   const kubernetes =
-    config.kubernetes && (await followKubernetes(config.kubernetes, { cluster: settings.cluster, deps, store }, scope));
+    client &&
+    config.kubernetes &&
+    followCluster(
+      { client, config: config.kubernetes, cluster: settings.cluster, store, book, readiness, deps },
+      scope,
+    );
+  await kubernetes?.first;
   const { mesh, flush } = startPipeline({ store, settings, clock, log, metrics }, scope);
 
   const admission = nodeAdmission({ trustDomain: settings.trustDomain, clock });
@@ -155,6 +184,26 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
       },
       scope,
     ));
+  const webhooks =
+    config.webhooks && client && (await startAdmission({ config: config.webhooks, client, material, deps }, scope));
+  const leading =
+    client && config.kubernetes?.writes
+      ? startLeaderWork(
+          {
+            client,
+            systemNamespace: settings.systemNamespace,
+            revision: config.kubernetes.revision,
+            me: config.kubernetes.me,
+            store,
+            book,
+            mesh,
+            receipts: ads.receipts,
+            cacerts,
+            ...deps,
+          },
+          scope,
+        )
+      : undefined;
   const readNow = async () => {
     await Promise.all(folders.map((folder) => folder.readNow()));
     flush();
@@ -162,16 +211,79 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
   const admin = await startAdmin(
     {
       address: config.admin,
-      routes: adminRoutes({ mesh, store, kubernetes, ads, cacerts, metrics, settings, readNow }),
+      routes: adminRoutes({ mesh, store, kubernetes, leading, readiness, ads, cacerts, metrics, settings, readNow }),
     },
     scope,
   );
-  const ports = { secure: secure.port, plaintext: plaintext?.port, dns: dns?.addresses[0]?.port, admin };
+  const ports = {
+    secure: secure.port,
+    plaintext: plaintext?.port,
+    dns: dns?.addresses[0]?.port,
+    admin,
+    health,
+    webhooks: webhooks?.port,
+  };
+  readiness.done("start");
   log.info(
     { cluster: settings.cluster, address: formatSocketAddress({ ip: config.secure.ip, port: secure.port }), ports },
     "control plane ready",
   );
-  return { mesh, store, ads, cacerts, ports };
+  const retire = async (lingerMs: number) => {
+    log.info({ lingerMs }, "retiring: others are to be asked from now on");
+    readiness.stop();
+    await leading?.leader.release();
+    if (lingerMs <= 0) return;
+    // First the word has to get round that this replica is not to be asked; then its proxies are sent to the others.
+    await sleep(clock, lingerMs / 2, scope.signal).catch(() => {});
+    await ads.sendAway(lingerMs / 2);
+  };
+  return { mesh, store, ads, cacerts, ports, retire };
+}
+
+async function startHealth(
+  listen: SocketAddress,
+  { readiness, metrics }: { readonly readiness: Readiness; readonly metrics: Metrics },
+  scope: Scope,
+): Promise<number> {
+  const address = { host: listen.ip, port: listen.port };
+  return await startAdmin({ address, routes: healthRoutes(readiness, metrics) }, scope);
+}
+
+/** By public keys where a file of them is named, and by asking the cluster where there is one: keys first, which costs nobody. */
+async function startTokens({
+  config,
+  client,
+  deps: { clock, log },
+}: {
+  readonly config: ControlConfig;
+  readonly client: KubeClient | undefined;
+  readonly deps: ControlDeps;
+}): Promise<TokenVerifier | undefined> {
+  const verifiers: TokenVerifier[] = [];
+  if (config.tokenKeysFile !== undefined) {
+    const onProblem = (err: Failure) => log.warn({ err }, "new keys for tokens not taken, the last good ones stay");
+    verifiers.push(await startTokenVerifier({ keysFile: config.tokenKeysFile, clock, onProblem }));
+  }
+  if (client) verifiers.push(createTokenReviewer({ review: reviewBy(client), clock }));
+  return verifiers.length > 1 ? anyVerifier(verifiers) : verifiers[0];
+}
+
+async function startAdmission(
+  options: {
+    readonly config: NonNullable<ControlConfig["webhooks"]>;
+    readonly client: KubeClient;
+    readonly material: Cell<TlsMaterial>;
+    readonly deps: ControlDeps;
+  },
+  scope: Scope,
+): Promise<SocketAddress> {
+  const { config, client, deps } = options;
+  const material = new Cell<ServingMaterial>(options.material.value);
+  scope.defer(options.material.subscribe((now) => material.set(now)));
+  const log = deps.log.child({ part: "admission" });
+  const settings = await startSettingsFile(config.injectionFile, { clock: deps.clock, log }, scope);
+  const serverVersion = startServerVersion(client, { clock: deps.clock, log }, scope);
+  return await startWebhooks({ listen: config.listen, material, settings, serverVersion }, { ...deps, log }, scope);
 }
 
 function isLoopback({ ip }: SocketAddress): boolean {
@@ -193,7 +305,7 @@ async function startServerMaterial(
         namespace: settings.systemNamespace,
         serviceAccount: "isthmus",
       }),
-      dnsNames: serverNames(settings.systemNamespace, settings.clusterDomain),
+      dnsNames: serverNames(settings.systemNamespace, settings.clusterDomain, config.kubernetes?.revision),
       ips: [config.secure.ip, ...config.addresses],
       clock: deps.clock,
       random: deps.random,
@@ -215,21 +327,34 @@ async function startServerMaterial(
 /** Below the folders: what an operator puts beside the program goes before what the cluster holds. */
 const kubernetesPrecedence = -1;
 
-async function followKubernetes(
-  { access, env }: NonNullable<ControlConfig["kubernetes"]>,
-  { cluster, deps, store }: { readonly cluster: string; readonly deps: ControlDeps; readonly store: ResourceStore },
+function clientOf({ access, env }: KubernetesConfig, { clock }: ControlDeps, scope: Scope): KubeClient {
+  return createKubeClient({ access, clock, env, userAgent: "isthmus-controlplane" }, scope);
+}
+
+function followCluster(
+  options: {
+    readonly client: KubeClient;
+    readonly config: KubernetesConfig;
+    readonly cluster: string;
+    readonly store: ResourceStore;
+    readonly book: ObjectBook;
+    readonly readiness: Readiness;
+    readonly deps: ControlDeps;
+  },
   scope: Scope,
-): Promise<KubernetesSource> {
+): KubernetesSource & { readonly first: Promise<void> } {
+  const { client, config, cluster, store, book, readiness, deps } = options;
   const { clock, random } = deps;
   const log = deps.log.child({ part: "kubernetes" });
-  const client = createKubeClient({ access, clock, env, userAgent: "isthmus-controlplane" }, scope);
-  log.info({ server: access.server }, "reading the cluster");
-  return await startKubernetesSource(
+  log.info({ server: client.access.server }, "reading the cluster");
+  const source = followKubernetes(
     {
       client,
       cluster,
       kinds: meshKinds,
       mayBeForbidden: ["Secret"],
+      ...(config.secretNamespaces === undefined ? {} : { namespaces: { Secret: config.secretNamespaces } }),
+      observer: book,
       store,
       clock,
       random,
@@ -238,4 +363,9 @@ async function followKubernetes(
     },
     scope,
   );
+  readiness.waitFor("the cluster", () => {
+    const behind = source.behind().map(({ kind, failure }) => `${kind} cannot be read: ${failure.message}`);
+    return behind.length > 0 ? behind : ["it is being read for the first time"];
+  });
+  return { ...source, first: source.first.then(() => readiness.done("the cluster")) };
 }

@@ -1,4 +1,5 @@
 import type { Receipts } from "../ads/index.ts";
+import { explain, type Failure } from "../base/index.ts";
 import type { Finding } from "../model/index.ts";
 import type { KubernetesSource, Problem } from "../sources/index.ts";
 import { formatOrigin, type Origin } from "../values/index.ts";
@@ -19,6 +20,10 @@ export function problemsOf(parts: {
   readonly behind?: ReturnType<KubernetesSource["behind"]>;
   readonly findings: readonly Finding[];
   readonly receipts: Receipts;
+  /** Why the CA files that lie there now are not in force. */
+  readonly cacerts?: Failure | undefined;
+  /** What could not be written into the cluster. */
+  readonly cluster?: readonly StatusLine[];
 }): readonly StatusLine[] {
   const read = parts.problems.map(
     ({ file, line, column, path, message, code, severity }): StatusLine => ({
@@ -38,14 +43,28 @@ export function problemsOf(parts: {
     }),
   );
   const late = (parts.behind ?? []).map(
-    ({ kind, since, failure }): StatusLine => ({
+    ({ kind, namespace, since, failure }): StatusLine => ({
       severity: "warning",
       code: failure.code,
-      where: kind,
+      where: namespace === undefined ? kind : `${kind} of namespace ${namespace}`,
       message: `cannot be read since ${new Date(since).toISOString()}, what was read before stays in force: ${failure.message}`,
     }),
   );
-  return [...read, ...late, ...found, ...refusals(parts.receipts)];
+  return [
+    ...authorityLines(parts.cacerts),
+    ...read,
+    ...late,
+    ...found,
+    ...refusals(parts.receipts),
+    ...(parts.cluster ?? []),
+  ];
+}
+
+/** Files that were mounted or copied are whoever's who made them; the last good ones go on. */
+function authorityLines(failure: Failure | undefined): readonly StatusLine[] {
+  if (!failure) return [];
+  const message = `the CA files that lie there now are not used, the last good ones stay in force: ${explain(failure)}`;
+  return [{ severity: "error", code: failure.code, where: "cacerts", message }];
 }
 
 /** What proxies would not take, beside the objects that it was made from; said once however many proxies refuse it. */

@@ -2,7 +2,13 @@ import { Failure } from "../base/index.ts";
 import type { KubeClient } from "./client.ts";
 
 /** The version of a custom resource to ask for; undefined when the cluster does not have the resource. */
-export type Served = { readonly version: string } | undefined;
+export type Served =
+  | {
+      readonly version: string;
+      /** Whether its status is written apart from the rest, under `/status`. */
+      readonly status: boolean;
+    }
+  | undefined;
 
 /**
  * Asks the definition itself which versions it serves: that is the truth of etcd, while a 404 may be an API server that
@@ -25,16 +31,22 @@ export async function servedVersion(
     if (caught instanceof Failure && caught.code === "kube/not-found") return undefined;
     throw caught;
   }
-  const served = (definition.spec?.versions ?? []).filter((version) => version.served).map(({ name }) => name);
-  const version = versions.find((name) => served.includes(name));
-  if (version !== undefined) return { version };
+  const served = (definition.spec?.versions ?? []).filter((version) => version.served);
+  const found = versions.flatMap((name) => served.find((version) => version.name === name) ?? [])[0];
+  if (found) return { version: found.name, status: found.subresources?.status !== undefined };
   throw new Failure(
     "kube/version",
-    `${plural}.${group} is served in ${served.join(", ") || "no version"}; read are ${versions.join(", ")}`,
+    `${plural}.${group} is served in ${served.map(({ name }) => name).join(", ") || "no version"}; read are ${versions.join(", ")}`,
     { hint: "its definition is newer or older than this program" },
   );
 }
 
 interface Definition {
-  readonly spec?: { readonly versions?: ReadonlyArray<{ readonly name: string; readonly served: boolean }> };
+  readonly spec?: {
+    readonly versions?: ReadonlyArray<{
+      readonly name: string;
+      readonly served: boolean;
+      readonly subresources?: { readonly status?: object };
+    }>;
+  };
 }

@@ -4,6 +4,7 @@ import { byAge, compareText } from "./age.ts";
 import type { ClaimStage } from "./claims.ts";
 import { agedEntry, wantsAddress } from "./entries.ts";
 import { type Finding, finding } from "./finding.ts";
+import { recall } from "./recall.ts";
 import { noLists, regrouped } from "./regrouped.ts";
 import { allocate } from "./vips.ts";
 
@@ -22,7 +23,10 @@ export const noAutomatic: AutomaticStage = {
   without: [],
 };
 
-/** Gives addresses to hosts that are new, and to those whose automatic one somebody wrote down. */
+/**
+ * Gives addresses to hosts that are new, and to those whose automatic one somebody wrote down. What an entry's status
+ * says was given before holds: so replicas agree, and a restart changes nothing.
+ */
 export function nextAutomatic(
   before: AutomaticStage,
   {
@@ -44,10 +48,15 @@ export function nextAutomatic(
   const gone = [...(before.wanting.size === 0 ? before.given.keys() : touched)].filter((host) => !wanting.has(host));
   const moved = [...claims.touched].flatMap((ip) => (owner.has(ip) ? (before.holders.get(ip) ?? []) : []));
   const freed = [...gone, ...moved];
-  const given = before.given.with(freed.map((host) => [host, undefined]));
-  const holders = before.holders.with(freed.flatMap((host) => ipOf(before.given, host).map((ip) => [ip, undefined])));
+  const { given, holders, evicted } = recall({
+    hosts: [...touched].filter((host) => wanting.has(host)),
+    wanting,
+    given: before.given.with(freed.map((host) => [host, undefined])),
+    holders: before.holders.with(freed.flatMap((host) => ipOf(before.given, host).map((ip) => [ip, undefined]))),
+    reserved: owner,
+  });
   const hosts = new Set(
-    [...touched, ...moved, ...before.without].filter((host) => wanting.has(host) && !given.has(host)),
+    [...touched, ...moved, ...evicted, ...before.without].filter((host) => wanting.has(host) && !given.has(host)),
   );
   const waiting = [...hosts]
     .map((host) => ({ host, created: oldest(wanting, host).metadata.creationTimestamp ?? 0 }))
@@ -67,7 +76,7 @@ function ipOf(given: SortedMap<Hostname, Ip>, host: Hostname): readonly Ip[] {
   return ip === undefined ? [] : [ip];
 }
 
-function oldest(wanting: AutomaticStage["wanting"], host: Hostname): ServiceEntry {
+export function oldest(wanting: AutomaticStage["wanting"], host: Hostname): ServiceEntry {
   const entries = wanting.get(host)!;
   return entries.length === 1 ? entries[0]! : [...entries].sort((a, b) => byAge(agedEntry(a), agedEntry(b)))[0]!;
 }

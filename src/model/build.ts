@@ -1,4 +1,4 @@
-import { changesBetween, SortedMap } from "../values/index.ts";
+import { changesBetween, type Hostname, type Ip, SortedMap } from "../values/index.ts";
 import { type AutomaticStage, exhausted, nextAutomatic, noAutomatic } from "./automatic.ts";
 import { checksAfter } from "./check.ts";
 import { type ClaimStage, nextClaims, noClaims } from "./claims.ts";
@@ -180,6 +180,11 @@ export function buildMesh(options: {
     findings,
   });
   return mesh;
+}
+
+/** The addresses that a mesh gave by itself, by host. */
+export function automaticAddresses(mesh: Mesh): SortedMap<Hostname, Ip> {
+  return stagesOf.get(mesh)?.automatic.given ?? noAutomatic.given;
 }
 
 function present(services: ReadonlyArray<Service | undefined>): readonly Service[] {

@@ -1,9 +1,10 @@
 // The mesh as facts: which services there are, who answers for them, how to reach them, what is suspicious about it.
 // Absent on purpose: what a proxy runs (that is xds), and anything that waits or remembers beyond the mesh before.
 export { byAge, compareText } from "./age.ts";
-export { buildMesh } from "./build.ts";
+export { automaticAddresses, buildMesh } from "./build.ts";
 export { cached } from "./cached.ts";
 export { targetsOf } from "./check-routes.ts";
+export { wantsAddress } from "./entries.ts";
 export { type Finding, type FindingCode, findingCodes } from "./finding.ts";
 export { gatewayKey } from "./gateway-key.ts";
 export type { ForwardPolicy } from "./gateway-topology.ts";
@@ -41,4 +42,5 @@ export {
   type Visibility,
   visibleTo,
 } from "./service.ts";
+export { isAutomatic } from "./vips.ts";
 export { appliesTo, routesHost, type SourceMatch, type VirtualRoutes } from "./virtual-services.ts";

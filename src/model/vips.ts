@@ -6,6 +6,12 @@ const first = ipv4ToNumber(parseIp("240.240.0.1")!);
 /** The range without its first and last address. */
 export const automaticAddresses = 65_534;
 
+/** Whether it is one that a mesh gives by itself. */
+export function isAutomatic(ip: Ip): boolean {
+  const number = ipv4ToNumber(ip);
+  return number !== undefined && number >= first && number < first + automaticAddresses;
+}
+
 /**
  * Gives an address to each host that has none: the one that its name hashes to, or the next free one on a walk that its
  * name decides too. So the same names get the same addresses after a restart and elsewhere, and who else comes or goes

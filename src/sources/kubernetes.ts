@@ -3,6 +3,7 @@ import {
   type Collection,
   type KubeClient,
   type KubeObject,
+  objectName,
   type ReflectorHealth,
   type ReflectorSink,
   type Served,
@@ -21,11 +22,23 @@ export interface KubernetesSourceOptions {
   readonly kinds: readonly Kind[];
   /** Of these, kinds that the caller may be forbidden to read: they count as empty then, and that is said. */
   readonly mayBeForbidden?: readonly Kind[];
+  /** Of these, kinds that are read in some namespaces only, so that the caller needs no right to the others. */
+  readonly namespaces?: Partial<Readonly<Record<Kind, readonly string[]>>>;
+  /** Who wants objects as they are in the API, with their status and bookkeeping; it keeps what it needs of them. */
+  readonly observer?: ObjectObserver;
   readonly store: ResourceStore;
   readonly clock: Clock;
   readonly random: () => number;
   readonly log: Logger;
   readonly precedence?: number;
+}
+
+/** Hears of objects as they come, before the store does. */
+export interface ObjectObserver {
+  /** Undefined: it is gone. `name` is `namespace/name`. */
+  seen(kind: Kind, name: string, object: KubeObject | undefined): void;
+  /** The version in which a custom kind is read from now on, and whether its status is written apart. */
+  served(kind: Kind, served: NonNullable<Served>): void;
 }
 
 /** A definition that is not there is looked for again this often. */
@@ -34,7 +47,13 @@ const retry = { firstMs: 500, maxMs: 30_000 };
 
 /** Followed kinds that the API server's caller may see late or not at all, each with why; empty when all is current. */
 export interface KubernetesSource {
-  behind(): ReadonlyArray<{ readonly kind: Kind; readonly since: number; readonly failure: Failure }>;
+  behind(): ReadonlyArray<{
+    readonly kind: Kind;
+    /** Where the kind is read in some namespaces only. */
+    readonly namespace?: string;
+    readonly since: number;
+    readonly failure: Failure;
+  }>;
 }
 
 /**
@@ -42,18 +61,28 @@ export interface KubernetesSource {
  * half a cluster; goes on until the scope closes. While the server is away, what was read stays in force.
  */
 export async function startKubernetesSource(options: KubernetesSourceOptions, scope: Scope): Promise<KubernetesSource> {
+  const source = followKubernetes(options, scope);
+  await source.first;
+  return source;
+}
+
+/** The same for who wants to say meanwhile what it waits for; `first` resolves when every kind has been read once. */
+export function followKubernetes(
+  options: KubernetesSourceOptions,
+  scope: Scope,
+): KubernetesSource & { readonly first: Promise<void> } {
   const { store, precedence = 0, client } = options;
   const layer = store.layer({ name: `Kubernetes ${client.access.name}`, precedence });
   scope.defer(() => layer.remove());
-  const behind = new Map<Kind, Extract<ReflectorHealth, { kind: "behind" }>>();
-  await Promise.all(options.kinds.map((kind) => followKind({ ...options, kind, layer, behind }, scope)));
-  return { behind: () => [...behind].map(([kind, { since, failure }]) => ({ kind, since, failure })) };
+  const behind: Following["behind"] = new Map();
+  const first = Promise.all(options.kinds.map((kind) => followKind({ ...options, kind, layer, behind }, scope)));
+  return { first: first.then(() => {}), behind: () => [...behind.values()] };
 }
 
 type Following = KubernetesSourceOptions & {
   readonly kind: Kind;
   readonly layer: Layer;
-  readonly behind: Map<Kind, Extract<ReflectorHealth, { kind: "behind" }>>;
+  readonly behind: Map<string, ReturnType<KubernetesSource["behind"]>[number]>;
 };
 
 /** Resolves at the first list; also when there is no such kind, which has no objects then. */
@@ -63,7 +92,17 @@ function followKind(following: Following, scope: Scope): Promise<void> {
   return new Promise((known, stopped) => {
     scope.defer(() => stopped(new Failure("sources/kubernetes", `stopped before all of ${row.plural} had been read`)));
     if (!isCustom(row)) {
-      reflect(following, row.versions[0]!, { scope, known, missing: () => {} });
+      const version = row.versions[0]!;
+      const namespaces = following.namespaces?.[kind] ?? [undefined];
+      const waiting = new Set(namespaces);
+      for (const namespace of namespaces) {
+        const one = () => {
+          waiting.delete(namespace);
+          if (waiting.size === 0) known();
+        };
+        reflect(following, { version, namespace }, { scope, known: one, missing: () => {} });
+      }
+      if (waiting.size === 0) known();
       return;
     }
     void (async () => {
@@ -73,7 +112,9 @@ function followKind(following: Following, scope: Scope): Promise<void> {
         if (scope.closed) return;
         if (served) {
           const own = scope.child();
-          await new Promise<void>((missing) => reflect(following, served.version, { scope: own, known, missing }));
+          const place = { version: served.version, namespace: undefined };
+          following.observer?.served(kind, served);
+          await new Promise<void>((missing) => reflect(following, place, { scope: own, known, missing }));
           await own.close();
         }
         if (!said)
@@ -111,26 +152,42 @@ async function versionOf(following: Following, row: KindRow, scope: Scope): Prom
   }
 }
 
-function tellBehind({ kind, behind, log }: Following, health: Extract<ReflectorHealth, { kind: "behind" }>): void {
-  const first = !behind.has(kind);
-  behind.set(kind, health);
+function tellBehind(
+  { kind, behind, log }: Following,
+  health: Extract<ReflectorHealth, { kind: "behind" }>,
+  namespace?: string,
+): void {
+  const key = placeKey(kind, namespace);
+  const first = !behind.has(key);
+  const { since, failure } = health;
+  behind.set(key, { kind, since, failure, ...(namespace === undefined ? {} : { namespace }) });
   if (first)
-    log.warn({ kind, err: health.failure }, "objects of this kind cannot be read now; what was read stays in force");
+    log.warn(
+      { kind, ...(namespace === undefined ? {} : { namespace }), err: failure },
+      "objects of this kind cannot be read now; what was read stays in force",
+    );
 }
+
+const placeKey = (kind: Kind, namespace: string | undefined) =>
+  namespace === undefined ? kind : `${kind} ${namespace}`;
 
 function reflect(
   following: Following,
-  version: string,
+  { version, namespace }: { readonly version: string; readonly namespace: string | undefined },
   { scope, known, missing }: { readonly scope: Scope; readonly known: () => void; readonly missing: () => void },
 ): void {
-  const { client, kind, clock, random, layer, behind, log } = following;
+  const { client, kind, clock, random, layer, behind, log, observer } = following;
   const row: KindRow = kinds[kind];
-  const collection: Collection = { group: row.group, version, plural: row.plural, kind };
+  const inside = namespace === undefined ? {} : { namespace };
+  const collection: Collection = { group: row.group, version, plural: row.plural, kind, ...inside };
+  const place = placeKey(kind, namespace);
   let names = new Set<string>();
   const update = (name: string, reading: Reading | undefined): UnitUpdate => ({ unit: `${kind} ${name}`, reading });
   const sink: ReflectorSink<Reading> = {
     listed(all) {
-      const gone = [...names].filter((name) => !all.has(name)).map((name) => update(name, undefined));
+      const left = [...names].filter((name) => !all.has(name));
+      for (const name of left) observer?.seen(kind, name, undefined);
+      const gone = left.map((name) => update(name, undefined));
       names = new Set(all.keys());
       layer.apply([...[...all].map(([name, reading]) => update(name, reading)), ...gone]);
       known();
@@ -140,17 +197,20 @@ function reflect(
       for (const change of changes) {
         const { name } = change;
         if (change.kind === "set") names.add(name);
-        else names.delete(name);
+        else {
+          names.delete(name);
+          observer?.seen(kind, name, undefined);
+        }
         last.set(name, update(name, change.kind === "set" ? change.value : undefined));
       }
       layer.apply([...last.values()]);
     },
     health(health) {
       if (health.kind === "current") {
-        if (behind.delete(kind)) log.info({ kind }, "objects of this kind are current again");
+        if (behind.delete(place)) log.info({ kind, ...inside }, "objects of this kind are current again");
         return;
       }
-      tellBehind(following, health);
+      tellBehind(following, health, namespace);
       if (health.failure.code === "kube/forbidden" && following.mayBeForbidden?.includes(kind)) known();
       if (health.failure.code === "kube/not-found") void confirmMissing();
     },
@@ -165,21 +225,41 @@ function reflect(
       log.debug({ kind, why: explain(caught) }, "whether the definition is gone cannot be told");
       return;
     }
-    behind.delete(kind);
+    behind.delete(place);
+    for (const name of names) observer?.seen(kind, name, undefined);
     layer.apply([...names].map((name) => update(name, undefined)));
     names = new Set();
     missing();
   }
-  startReflector(
-    { client, collection, read: (object) => readingOf(object, following.cluster), sink, clock, random },
-    scope,
-  );
+  const read = (object: KubeObject): Reading => {
+    observer?.seen(kind, objectName(object), object);
+    return readingOf(object, following.cluster);
+  };
+  startReflector({ client, collection, read, sink, clock, random }, scope);
 }
 
-/** An object of the API to what it says to us. Bookkeeping that changes with every status is left out. */
+/** The whole object over again, in the words of who applied it last. */
+const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
+
+/**
+ * An object of the API to what it says to us. Bookkeeping that changes with every status is left out, and so is what we
+ * ourselves write into a status, but for addresses, which a mesh begins with: or each write of ours would be news.
+ */
 function readingOf(object: KubeObject, cluster: string): Reading {
-  const { managedFields: _fields, resourceVersion: _version, ...metadata } = object.metadata;
-  const decoded = decodeResource({ ...object, metadata }, { cluster });
+  const { managedFields: _fields, resourceVersion: _version, annotations, ...metadata } = object.metadata;
+  const { status, ...written } = object;
+  const row: KindRow = kinds[object.kind as Kind];
+  const addresses = (status as { addresses?: unknown } | undefined)?.addresses;
+  const kept = !isCustom(row) ? status : addresses === undefined ? undefined : { addresses };
+  const { [lastApplied]: _applied, ...notes } = (annotations ?? {}) as Record<string, unknown>;
+  const decoded = decodeResource(
+    {
+      ...written,
+      metadata: annotations === undefined ? metadata : { ...metadata, annotations: notes },
+      ...(kept === undefined ? {} : { status: kept }),
+    },
+    { cluster },
+  );
   const good = decoded.outcome === "good";
   return {
     resources: good ? [decoded.resource] : [],

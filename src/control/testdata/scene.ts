@@ -71,6 +71,8 @@ export function configOf(at: Folders, changes: Partial<ControlConfig> = {}): Con
     tokenKeysFile: at.tokens,
     dns: { listen: free, forwardTo: [] },
     admin: { host: loopback, port: 0 },
+    health: undefined,
+    webhooks: undefined,
     workloadCertTtlMs: undefined,
     addresses: [loopback],
     ...changes,

@@ -1,0 +1,38 @@
+import type { KubeObject } from "../../kube/index.ts";
+
+/** Who writes, in `managedFields` and in the audit log. */
+export const fieldManager = "isthmus-controlplane";
+
+/** By these, what a running control plane made is found and taken away. */
+export const ownLabels: Readonly<Record<string, string>> = {
+  "app.kubernetes.io/managed-by": "isthmus",
+  "app.kubernetes.io/part-of": "isthmus",
+};
+
+export const revisionLabel = "isthmus.dev/revision";
+
+/** The ConfigMap in each namespace from which workloads know whom to believe, and its key. */
+export const rootConfigMap = "isthmus-ca-root-cert";
+export const rootKey = "root-cert.pem";
+
+export const defaultRevision = "default";
+
+/** Names of what belongs to one revision: the default one's have no ending. */
+export function revisionNames(revision: string) {
+  const named = (name: string) => (revision === defaultRevision ? name : `${name}-${revision}`);
+  return {
+    service: named("isthmus"),
+    lease: named("isthmus-leader"),
+    injector: named("isthmus-sidecar-injector"),
+    validator: named("isthmus-validator"),
+  };
+}
+
+/** Whether an object is ours: by its label, or because we wrote fields of it before somebody took the label away. */
+export function isOurs(metadata: KubeObject["metadata"]): boolean {
+  const labels = (metadata["labels"] ?? {}) as Record<string, unknown>;
+  const managed = metadata["managedFields"];
+  const fields = Array.isArray(managed) ? managed : [];
+  const key = "app.kubernetes.io/managed-by";
+  return labels[key] === ownLabels[key] || fields.some((one) => one?.manager === fieldManager);
+}
