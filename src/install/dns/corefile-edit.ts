@@ -53,6 +53,7 @@ export function editCorefile(config: Config, wish: CorefileWish, target = ""): E
   const bind = wordsOf(main, "bind");
   const indent = indentOf(config.main, main);
   const conflicts: Conflict[] = [];
+  const notes: string[] = [];
   let text = before;
   for (const domain of wish.domains) {
     const foreign = blocksOf(corefile, domain, port, wish.defaultPort).filter(
@@ -61,18 +62,22 @@ export function editCorefile(config: Config, wish: CorefileWish, target = ""): E
     const found = foreign.map((block) =>
       conflictWith(block, { domain, ips: wish.ips, target, text: textOf(corefile, config, block.keys[0]!.file) }),
     );
-    conflicts.push(...found);
     const ours = regionsOf(text).some((region) => region.domain === domain);
     const [only] = found;
-    const replaceable = wish.replace && found.length === 1 && only!.stuck === undefined && !ours;
-    if (found.length > 0 && (!replaceable || only!.same)) continue;
+    const replaceable = wish.replace && found.length === 1 && only!.stuck === undefined && !only!.same && !ours;
+    if (found.length > 0 && !replaceable) {
+      conflicts.push(...found);
+      continue;
+    }
+    if (replaceable) notes.push(`replaced, until remove puts it back: ${only!.text} (line ${only!.line})`);
     // Earlier domains moved what comes after them: the block is looked for in the text as it is now.
     const instead = replaceable ? wholeLines(text, { domain, port, defaultPort: wish.defaultPort }) : undefined;
     const lines = blockLines({ ...wish, domain, port, bind, indent });
     text = putRegion(text, { domain, lines, instead, beside: target === "" && endless(corefile) ? "start" : "end" });
   }
-  if (target !== "") return { ok: true, text, conflicts, notes: [] };
-  return { ok: true, conflicts, ...completeMain(text, { ...wish, indent, importer: config.importer }) };
+  if (target !== "") return { ok: true, text, conflicts, notes };
+  const completed = completeMain(text, { ...wish, indent, importer: config.importer });
+  return { ok: true, text: completed.text, conflicts, notes: [...notes, ...completed.notes] };
 }
 
 /** A file of the configuration with all of these domains that is ours taken out; all that is ours unless told. */

@@ -50,7 +50,7 @@ function shown({ name, rest }: ServerBlock["directives"][number]): string {
 function addLine(text: string, line: string, importer: Importer): string | undefined {
   const parsed = parseCorefile(text, importer);
   const close = parsed.ok ? mainBlock(parsed.corefile)?.close : undefined;
-  if (!close || close.file !== "") return undefined;
+  if (close?.file !== "") return undefined;
   const start = text.lastIndexOf("\n", close.start - 1) + 1;
   if (text.slice(start, close.start).trim() !== "") return undefined;
   return `${text.slice(0, start)}${line}\n${text.slice(start)}`;

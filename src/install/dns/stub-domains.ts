@@ -42,11 +42,13 @@ export function setStubDomains(
   const conflicts: StubConflict[] = [];
   let text = start;
   for (const domain of wish.domains) {
-    const old = valueOf(text, domain);
+    const old = memberText(text, domain);
     if (old !== undefined && !(domain in domains)) {
       const same = JSON.stringify(JSON.parse(old).toSorted()) === JSON.stringify(wish.ips.toSorted());
-      conflicts.push({ domain, text: `"${domain}": ${old}`, same });
-      if (same || !wish.replace) continue;
+      if (same || !wish.replace) {
+        conflicts.push({ domain, text: `"${domain}": ${old}`, same });
+        continue;
+      }
     }
     domains[domain] ??= old ?? null;
     if (old === undefined || JSON.stringify(JSON.parse(old)) !== JSON.stringify(wish.ips)) {
@@ -82,7 +84,7 @@ function takenOut({ text, undo }: StubDomains, domains?: readonly string[]): { r
   let rest = text;
   for (const [domain, replaced] of Object.entries(undo.domains)) {
     if (domains && !domains.includes(domain)) continue;
-    if (valueOf(rest, domain) === undefined) continue;
+    if (memberText(rest, domain) === undefined) continue;
     rest = replaced === null ? removeMember(rest, domain) : setMember(rest, domain, replaced);
   }
   const empty = undo.before === null && membersOf(rest).members.length === 0;
@@ -91,11 +93,11 @@ function takenOut({ text, undo }: StubDomains, domains?: readonly string[]): { r
 
 /** The addresses that a domain is handed to. */
 export function stubServers(text: string | undefined, domain: string): readonly string[] | undefined {
-  const value = text === undefined || problemOf(text) !== undefined ? undefined : valueOf(text, domain);
+  const value = text === undefined || problemOf(text) !== undefined ? undefined : memberText(text, domain);
   return value === undefined ? undefined : JSON.parse(value);
 }
 
-function valueOf(text: string, domain: string): string | undefined {
+function memberText(text: string, domain: string): string | undefined {
   const member = membersOf(text)
     .members.filter(({ key }) => key === domain)
     .at(-1);

@@ -6,6 +6,8 @@ export interface ZoneKey {
   readonly transport: string;
   /** Lower case, with its last dot; `.` is the root. */
   readonly zone: string;
+  /** The same with its capitals. */
+  readonly written: string;
   /** Undefined: the one that the program listens on unless told otherwise. */
   readonly port: number | undefined;
   readonly token: Token;
@@ -17,10 +19,11 @@ export function zoneKey(token: Token): ZoneKey {
   const [, scheme = "", rest = token.text] = /^([a-z0-9]+):\/\/(.*)$/.exec(token.text) ?? [];
   const transport = transports.includes(scheme) ? scheme : "dns";
   const [, name = rest, port] = /^(.*):(\d+)$/.exec(rest) ?? [];
-  const zone = name.toLowerCase();
+  const written = name.endsWith(".") ? name : `${name}.`;
   return {
     transport,
-    zone: zone.endsWith(".") ? zone : `${zone}.`,
+    written,
+    zone: written.toLowerCase(),
     port: port === undefined ? undefined : Number(port),
     token,
   };
@@ -66,9 +69,10 @@ export function overlaps(corefile: Corefile, defaultPort: number): readonly Prob
     if (block.directives.some(({ name }) => name.text === "view")) continue;
     const binds = block.directives.filter(({ name }) => name.text === "bind").flatMap(({ rest }) => rest);
     const addresses = binds.length === 0 ? [""] : binds.map(({ text }) => text);
-    for (const { transport, zone, port, token } of keysOf(block)) {
+    for (const { transport, written, zone, port, token } of keysOf(block)) {
       for (const address of addresses) {
-        const key = [transport, zone, port ?? defaultPort, address].join(" ");
+        // CoreDNS compares them as they are written, capitals and all.
+        const key = [transport, written, port ?? defaultPort, address].join(" ");
         const other = seen.get(key);
         if (other) {
           const message = `the zone "${zone}" is there twice, in line ${other.line} and in line ${token.line}`;

@@ -1,0 +1,66 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import { parseVersion, type Version } from "../../src/install/index.ts";
+
+/** A real CoreDNS on this machine. */
+export interface Coredns {
+  readonly file: string;
+  readonly version: Version;
+  readonly name: string;
+}
+
+/** Those that checks/dns/build-coredns.sh has built, oldest first. */
+export function corednsBinaries(env: NodeJS.ProcessEnv = process.env): readonly Coredns[] {
+  const home = join(env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "isthmus/coredns");
+  if (!existsSync(home)) return [];
+  return readdirSync(home)
+    .flatMap((name) => {
+      const version = parseVersion(/^coredns-(v.*)$/.exec(name)?.[1] ?? "");
+      return version ? [{ file: join(home, name), version, name: name.replace("coredns-v", "") }] : [];
+    })
+    .sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+}
+
+export interface Running {
+  readonly corefile: string;
+  /** All that it wrote so far. */
+  output(): string;
+  /** Its exit code; undefined while it runs. */
+  ended(): number | undefined;
+}
+
+/** Starts it with a Corefile of this text; it ends with the test. */
+export function runCoredns(binary: Coredns, text: string): Running {
+  const folder = mkdtempSync(join(tmpdir(), "isthmus-coredns-"));
+  const corefile = join(folder, "Corefile");
+  writeFileSync(corefile, text);
+  const child: ChildProcess = spawn(binary.file, ["-conf", corefile], { cwd: folder });
+  let output = "";
+  let code: number | undefined;
+  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => (output += chunk));
+  const gone = new Promise<void>((resolve) => {
+    child.once("exit", (exit, signal) => {
+      code = exit ?? (signal ? -1 : 0);
+      resolve();
+    });
+  });
+  onTestFinished(async () => {
+    if (code === undefined) child.kill("SIGKILL");
+    await gone;
+    rmSync(folder, { recursive: true });
+  });
+  return { corefile, output: () => output, ended: () => code };
+}
+
+/** A port that nobody listens on now. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}

@@ -1,0 +1,5 @@
+import { Command } from "commander";
+
+export function doctorCommand(_done: (code: number) => void): Command {
+  return new Command("doctor");
+}
