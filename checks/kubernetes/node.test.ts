@@ -10,7 +10,11 @@ const missing = missingOf(["root", "netns", "iptables", "curl", "kubernetes"]);
 const context = "cluster1";
 
 /** A server that says which pod it is; it needs nothing but what every container has. */
-const server = (port: number) => ["node", "-e", `require("http").createServer((q, s) => s.end(process.env.HOSTNAME + "\\n")).listen(${port})`];
+const server = (port: number) => [
+  "node",
+  "-e",
+  `require("http").createServer((q, s) => s.end(process.env.HOSTNAME + "\\n")).listen(${port})`,
+];
 
 describe("the test node, by kubectl", () => {
   if (missing) {
@@ -19,7 +23,10 @@ describe("the test node, by kubectl", () => {
   }
   let ground: Ground;
   const kubectl = (args: readonly string[], input?: string): Promise<Ran> =>
-    ground.run(["kubectl", "--context", context, ...args], { ...(input === undefined ? {} : { input }), timeoutMs: 120_000 });
+    ground.run(["kubectl", "--context", context, ...args], {
+      ...(input === undefined ? {} : { input }),
+      timeoutMs: 120_000,
+    });
   /** Standard output of a command that must succeed. */
   const must = async (args: readonly string[], input?: string): Promise<string> => {
     const ran = await kubectl(args, input);
@@ -28,7 +35,8 @@ describe("the test node, by kubectl", () => {
   };
   const apply = (...objects: readonly object[]) =>
     must(["apply", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }));
-  const get = async (kind: string, name: string, path: string) => must(["get", kind, name, "-n", "foo", "-o", `jsonpath=${path}`]);
+  const get = async (kind: string, name: string, path: string) =>
+    must(["get", kind, name, "-n", "foo", "-o", `jsonpath=${path}`]);
   const exec = (pod: string, ...command: readonly string[]) => kubectl(["exec", "-n", "foo", pod, "--", ...command]);
   const pod = (name: string, spec: object, metadata: object = {}) => ({
     apiVersion: "v1",
@@ -86,24 +94,33 @@ describe("the test node, by kubectl", () => {
     );
     await must(["rollout", "status", "-n", "foo", "deployment/web", "--timeout=60s"]);
     await ready("sleep");
-    const pods = (await must(["get", "pods", "-n", "foo", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"])).split(" ");
+    const pods = (
+      await must(["get", "pods", "-n", "foo", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"])
+    ).split(" ");
     expect(pods).toHaveLength(2);
     const callers: ReadonlyArray<(...line: string[]) => Promise<Ran>> = [
       (...line) => exec("sleep", ...line, "http://web/"),
       (...line) => exec("sleep", ...line, "http://web.foo.svc.cluster.local:80/"),
       (...line) => ground.run([...line, "http://172.30.1.1:30080/"]),
-      async (...line) => ground.run([...line, `http://${await get("service", "web", "{.status.loadBalancer.ingress[0].ip}")}/`]),
+      async (...line) =>
+        ground.run([...line, `http://${await get("service", "web", "{.status.loadBalancer.ingress[0].ip}")}/`]),
     ];
     for (const call of callers) {
       const seen = new Set<string>();
-      for (let tries = 0; tries < 60 && seen.size < 2; tries++) seen.add((await call("curl", "-sS", "-m", "5")).stdout.trim());
+      for (let tries = 0; tries < 60 && seen.size < 2; tries++)
+        seen.add((await call("curl", "-sS", "-m", "5")).stdout.trim());
       expect([...seen].sort()).toEqual([...pods].sort());
     }
   });
 
   test("a changed ConfigMap is a changed file, and so are changed labels", async () => {
     await apply(
-      { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "changing", namespace: "foo" }, data: { a: "1", b: "2" } },
+      {
+        apiVersion: "v1",
+        kind: "ConfigMap",
+        metadata: { name: "changing", namespace: "foo" },
+        data: { a: "1", b: "2" },
+      },
       pod(
         "reader",
         {
@@ -125,7 +142,8 @@ describe("the test node, by kubectl", () => {
       ),
     );
     await ready("reader");
-    const read = async () => (await exec("reader", "sh", "-c", "cat /var/run/cfg/*; cat /etc/one /etc/info/labels")).stdout;
+    const read = async () =>
+      (await exec("reader", "sh", "-c", "cat /var/run/cfg/*; cat /etc/one /etc/info/labels")).stdout;
     expect(await read()).toBe('121app="reader"');
     await must(["patch", "configmap", "changing", "-n", "foo", "-p", '{"data":{"a":"3","b":null}}']);
     await must(["label", "pod", "reader", "-n", "foo", "version=v2"]);
@@ -138,7 +156,10 @@ describe("the test node, by kubectl", () => {
       stdout: "out\n",
       stderr: expect.stringContaining("err\n"),
     });
-    const echoed = await kubectl(["exec", "-i", "-n", "foo", "sleep", "--", "sh", "-c", "cat; echo end"], "in\n".repeat(50_000));
+    const echoed = await kubectl(
+      ["exec", "-i", "-n", "foo", "sleep", "--", "sh", "-c", "cat; echo end"],
+      "in\n".repeat(50_000),
+    );
     expect(echoed).toMatchObject({ code: 0, stdout: `${"in\n".repeat(50_000)}end\n` });
     const much = await exec("sleep", "sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x");
     expect(much.code).toBe(0);
@@ -150,7 +171,10 @@ describe("the test node, by kubectl", () => {
     await apply(
       pod("talker", {
         containers: [
-          busybox("one", "for i in 1 2 3; do echo one $i; done; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo gone; exit 1"),
+          busybox(
+            "one",
+            "for i in 1 2 3; do echo one $i; done; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo gone; exit 1",
+          ),
           busybox("two", "echo two; exec sleep 3600"),
         ],
       }),
@@ -177,18 +201,30 @@ describe("the test node, by kubectl", () => {
         terminationGracePeriodSeconds: 10,
         initContainers: [
           busybox("first", "echo first >> /all/log", { volumeMounts: [{ name: "all", mountPath: "/all" }] }),
-          busybox("side", "trap 'echo side ends >> /all/log; exit 0' TERM; echo side >> /all/log; sleep 1; touch /tmp/up; while :; do sleep 0.1; done", {
-            restartPolicy: "Always",
-            startupProbe: { exec: { command: ["sh", "-c", "[ -e /tmp/up ] && echo up >> /all/log"] }, periodSeconds: 1, failureThreshold: 30 },
-            volumeMounts: [{ name: "all", mountPath: "/all" }],
-          }),
+          busybox(
+            "side",
+            "trap 'echo side ends >> /all/log; exit 0' TERM; echo side >> /all/log; sleep 1; touch /tmp/up; while :; do sleep 0.1; done",
+            {
+              restartPolicy: "Always",
+              startupProbe: {
+                exec: { command: ["sh", "-c", "[ -e /tmp/up ] && echo up >> /all/log"] },
+                periodSeconds: 1,
+                failureThreshold: 30,
+              },
+              volumeMounts: [{ name: "all", mountPath: "/all" }],
+            },
+          ),
           busybox("last", "echo last >> /all/log", { volumeMounts: [{ name: "all", mountPath: "/all" }] }),
         ],
         containers: [
-          busybox("main", "trap 'echo main ends >> /all/log; exit 0' TERM; echo main >> /all/log; while :; do sleep 0.1; done", {
-            lifecycle: { postStart: { exec: { command: ["sh", "-c", "echo hook >> /all/log"] } } },
-            volumeMounts: [{ name: "all", mountPath: "/all" }],
-          }),
+          busybox(
+            "main",
+            "trap 'echo main ends >> /all/log; exit 0' TERM; echo main >> /all/log; while :; do sleep 0.1; done",
+            {
+              lifecycle: { postStart: { exec: { command: ["sh", "-c", "echo hook >> /all/log"] } } },
+              volumeMounts: [{ name: "all", mountPath: "/all" }],
+            },
+          ),
           busybox("witness", "trap 'sleep 1; cat /all/log; exit 0' TERM; while :; do sleep 0.1; done", {
             volumeMounts: [{ name: "all", mountPath: "/all" }],
           }),
@@ -197,7 +233,9 @@ describe("the test node, by kubectl", () => {
       }),
     );
     await ready("ordered");
-    const log = (await must(["exec", "-n", "foo", "ordered", "-c", "witness", "--", "cat", "/all/log"])).trim().split("\n");
+    const log = (await must(["exec", "-n", "foo", "ordered", "-c", "witness", "--", "cat", "/all/log"]))
+      .trim()
+      .split("\n");
     expect(log.slice(0, 4)).toEqual(["first", "side", "up", "last"]);
     expect(log.slice(4).sort()).toEqual(["hook", "main"]);
     const last = must(["logs", "-n", "foo", "ordered", "-c", "witness", "-f"]);
@@ -208,18 +246,34 @@ describe("the test node, by kubectl", () => {
   test("what is missing keeps a pod waiting, says so, and lets it go on when it comes", async () => {
     await apply(
       pod("waits", {
-        containers: [busybox("c", "exec sleep 3600", { env: [{ name: "A", valueFrom: { secretKeyRef: { name: "later", key: "a" } } }] })],
+        containers: [
+          busybox("c", "exec sleep 3600", {
+            env: [{ name: "A", valueFrom: { secretKeyRef: { name: "later", key: "a" } } }],
+          }),
+        ],
         volumes: [{ name: "s", secret: { secretName: "later" } }],
       }),
       pod("unknown", { containers: [{ name: "c", image: "nobody/knows:1" }] }),
       pod("crashes", { containers: [busybox("c", "exit 7")] }),
     );
     const waiting = (name: string) => get("pod", name, "{.status.containerStatuses[0].state.waiting}");
-    await eventually(() => waiting("waits"), (text) => text.includes('secret \\"later\\" not found'), 20_000);
-    await eventually(() => waiting("unknown"), (text) => /ErrImageNeverPull.*nobody\/knows/.test(text), 20_000);
-    await eventually(() => waiting("crashes"), (text) => text.includes("CrashLoopBackOff"), 20_000);
+    await eventually(
+      () => waiting("waits"),
+      (text) => text.includes('secret \\"later\\" not found'),
+      20_000,
+    );
+    await eventually(
+      () => waiting("unknown"),
+      (text) => /ErrImageNeverPull.*nobody\/knows/.test(text),
+      20_000,
+    );
+    await eventually(
+      () => waiting("crashes"),
+      (text) => text.includes("CrashLoopBackOff"),
+      20_000,
+    );
     expect(await get("pod", "crashes", "{.status.containerStatuses[0].lastState.terminated.exitCode}")).toBe("7");
-    expect(await must(["describe", "pod", "-n", "foo", "waits"])).toContain('FailedMount');
+    expect(await must(["describe", "pod", "-n", "foo", "waits"])).toContain("FailedMount");
     await must(["create", "secret", "generic", "later", "-n", "foo", "--from-literal=a=b"]);
     await ready("waits");
     expect((await exec("waits", "sh", "-c", "echo $A")).stdout).toBe("b\n");
@@ -240,14 +294,25 @@ describe("the test node, by kubectl", () => {
           }),
         ],
         volumes: [
-          { name: "token", projected: { sources: [{ serviceAccountToken: { audience: "istio-ca", path: "istio-token", expirationSeconds: 3600 } }] } },
+          {
+            name: "token",
+            projected: {
+              sources: [
+                { serviceAccountToken: { audience: "istio-ca", path: "istio-token", expirationSeconds: 3600 } },
+              ],
+            },
+          },
         ],
       }),
     );
     await ready("account");
     expect(await must(["logs", "-n", "foo", "account"])).toContain("refused");
     const token = (await exec("account", "cat", "/var/run/secrets/tokens/istio-token")).stdout;
-    const review = { apiVersion: "authentication.k8s.io/v1", kind: "TokenReview", spec: { token, audiences: ["istio-ca"] } };
+    const review = {
+      apiVersion: "authentication.k8s.io/v1",
+      kind: "TokenReview",
+      spec: { token, audiences: ["istio-ca"] },
+    };
     const { status } = JSON.parse(await must(["create", "-o", "json", "-f", "-"], JSON.stringify(review)));
     expect(status).toMatchObject({ authenticated: true, user: { username: "system:serviceaccount:foo:default" } });
     const own = await exec(
@@ -265,7 +330,11 @@ describe("the test node, by kubectl", () => {
     await apply(
       { apiVersion: "batch/v1", kind: "Job", metadata: { name: "once", namespace: "foo" }, spec: { template } },
       pod("sick", {
-        containers: [busybox("c", "exec sleep 3600", { livenessProbe: { tcpSocket: { port: 9 }, periodSeconds: 1, failureThreshold: 2 } })],
+        containers: [
+          busybox("c", "exec sleep 3600", {
+            livenessProbe: { tcpSocket: { port: 9 }, periodSeconds: 1, failureThreshold: 2 },
+          }),
+        ],
       }),
     );
     await must(["wait", "-n", "foo", "--for=condition=Complete", "job/once", "--timeout=60s"]);
@@ -278,8 +347,18 @@ describe("the test node, by kubectl", () => {
   });
 
   test("CoreDNS takes a changed ConfigMap", async () => {
-    const corefile = await must(["get", "configmap", "coredns", "-n", "kube-system", "-o", "jsonpath={.data.Corefile}"]);
-    const data = { Corefile: `${corefile}\nmade.test:53 {\n  template IN A {\n    answer "{{ .Name }} 60 IN A 192.0.2.7"\n  }\n}\n` };
+    const corefile = await must([
+      "get",
+      "configmap",
+      "coredns",
+      "-n",
+      "kube-system",
+      "-o",
+      "jsonpath={.data.Corefile}",
+    ]);
+    const data = {
+      Corefile: `${corefile}\nmade.test:53 {\n  template IN A {\n    answer "{{ .Name }} 60 IN A 192.0.2.7"\n  }\n}\n`,
+    };
     await must(["patch", "configmap", "coredns", "-n", "kube-system", "-p", JSON.stringify({ data })]);
     await eventually(
       async () => (await exec("sleep", "getent", "ahostsv4", "x.made.test")).stdout,
@@ -310,10 +389,15 @@ test("nothing is left when whoever started it is killed", async ({ skip }) => {
     stdio: ["ignore", "pipe", "inherit"],
   });
   await new Promise((up) => child.stdout.once("data", up));
-  const left = () => processes().filter((line) => line.includes("router-left-behind") || line.includes("left-behind-node"));
+  const left = () =>
+    processes().filter((line) => line.includes("router-left-behind") || line.includes("left-behind-node"));
   expect(left().length).toBeGreaterThan(0);
   child.kill("SIGKILL");
-  await eventually(async () => left(), (lines) => lines.length === 0, 10_000);
+  await eventually(
+    async () => left(),
+    (lines) => lines.length === 0,
+    10_000,
+  );
 });
 
 /** Command lines of all processes of the machine. */

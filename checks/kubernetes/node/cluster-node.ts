@@ -152,6 +152,7 @@ export class ClusterNode {
       listed: (all: ReadonlyMap<string, T>) => {
         for (const key of [...take.known()]) if (!all.has(key)) take.gone(key);
         for (const [key, value] of all) take.set(key, value);
+        if (collection.plural === "services") this.#services.changed();
       },
       changed: (changes: readonly ({ kind: "set"; name: string; value: T } | { kind: "deleted"; name: string })[]) => {
         for (const change of changes) {

@@ -28,7 +28,7 @@ export function startProcess(options: {
 }): ContainerProcess {
   const { enter, script, env, logFile } = options;
   mkdirSync(dirname(logFile), { recursive: true });
-  const log = openSync(logFile, "a");
+  const log = openSync(logFile, "w");
   const argv = [...enter, "unshare", "--mount", "--propagation", "private", "sh", "-c", script];
   const child = spawn(argv[0]!, argv.slice(1), {
     cwd: "/",

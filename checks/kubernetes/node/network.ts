@@ -116,6 +116,7 @@ ${rules}RULES
 END
 nsenter -t $router -n ip link add n0 type veth peer name eth0 address 02:00:0a:f4:00:02 netns $node
 nsenter -t $router -n ip link set n0 master br0 up
+nsenter -t $router -n ip link set n0 type bridge_slave hairpin on
 nsenter -t $node -n sh -e <<'END'
 ip link set lo up
 ip addr add ${apiServerIp}/32 dev eth0

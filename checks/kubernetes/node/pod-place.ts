@@ -85,12 +85,16 @@ function sysctls(pod: PodObject): readonly string[] {
   return own.map(({ name, value }) => `echo ${quote(value)} > /proc/sys/${name.replaceAll(".", "/")}`);
 }
 
-/** Run in the router's network. The hardware address belongs to the address, so that who remembers it finds the next pod that has it. */
+/**
+ * Run in the router's network. The hardware address belongs to the address, so that who remembers it finds the next pod
+ * that has it. Who calls a Service and is sent to itself comes back by the port of the bridge that it left by (`hairpin`).
+ */
 function networkScript(name: string, ip: string, holder: number, more: readonly string[]): string {
   const mac = ["02", "00", ...ip.split(".").map((part) => Number(part).toString(16).padStart(2, "0"))].join(":");
   return `
 ip link add ${name} type veth peer name eth0 address ${mac} netns ${holder}
 ip link set ${name} master br0 up
+ip link set ${name} type bridge_slave hairpin on
 nsenter -t ${holder} -n sh -e <<'END'
 ip -batch - <<'IP'
 link set lo up

@@ -95,7 +95,7 @@ function conditions(facts: PodFacts, phase: Phase): readonly PodCondition[] {
     : unready.length > 0
       ? { status: "False", reason: "ContainersNotReady", message: named("containers with unready status", unready) }
       : { status: "True" };
-  const own: Array<Omit<PodCondition, "lastTransitionTime">> = [
+  const own: Array<Pick<PodCondition, "type" | "status" | "reason" | "message">> = [
     { type: "PodReadyToStartContainers", status: ip === undefined || done ? "False" : "True" },
     {
       type: "Initialized",
@@ -114,8 +114,8 @@ function conditions(facts: PodFacts, phase: Phase): readonly PodCondition[] {
   const before = pod.status?.conditions ?? [];
   const mine = own.map((condition): PodCondition => {
     const old = before.find(({ type }) => type === condition.type);
-    const same = old?.status === condition.status && old.lastTransitionTime;
-    return { ...condition, lastTransitionTime: same ? old.lastTransitionTime! : time(facts.now) } as PodCondition;
+    const since = old?.status === condition.status ? old.lastTransitionTime : undefined;
+    return { ...condition, lastTransitionTime: since ?? time(facts.now) };
   });
   return [...mine, ...before.filter(({ type }) => !own.some((condition) => condition.type === type))];
 }

@@ -9,19 +9,21 @@ import { assignLoadBalancers, type EndpointSliceObject, type ServiceObject, serv
 const togetherMs = 30;
 const retryMs = 1_000;
 
+export interface ServiceKeeperOptions {
+  readonly index: number;
+  readonly router: number;
+  readonly client: KubeClient;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Addresses of load balancers by `namespace/name`. */
+  readonly onLoadBalancers: (all: ReadonlyMap<string, string>) => void;
+}
+
 /** Keeps the router's packet filter as Services and EndpointSlices are, and gives load balancers their addresses. */
 export class ServiceKeeper {
   readonly services = new Map<string, ServiceObject>();
   readonly slices = new Map<string, EndpointSliceObject>();
-  readonly #options: {
-    readonly index: number;
-    readonly router: number;
-    readonly client: KubeClient;
-    readonly clock: Clock;
-    readonly log: Logger;
-    /** Addresses of load balancers by `namespace/name`. */
-    readonly onLoadBalancers: (all: ReadonlyMap<string, string>) => void;
-  };
+  readonly #options: ServiceKeeperOptions;
   #assigned: ReadonlyMap<string, string> = new Map();
   /** Load balancers' addresses that the router has. */
   readonly #held = new Set<string>();
@@ -35,7 +37,7 @@ export class ServiceKeeper {
     this.#inForce = resolve;
   });
 
-  constructor(options: ServiceKeeper["#options"]) {
+  constructor(options: ServiceKeeperOptions) {
     this.#options = options;
   }
 

@@ -1,7 +1,8 @@
-import { spawn } from "node:child_process";
+import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import type { Readable, Writable } from "node:stream";
 import type { Scope } from "../../../src/base/index.ts";
 import { ended } from "../../../src/lab/run.ts";
 import type { TestNetwork } from "./network.ts";
@@ -59,7 +60,11 @@ export async function startTestNodes(options: TestNodesOptions, scope: Scope): P
   const typescript = join(root, "checks/kubernetes/typescript.mjs");
   const line = [process.execPath, "--import", typescript, join(import.meta.dirname, "node-main.ts"), settingsFile];
   const [program, ...args] = options.network.enter(line, "/");
-  const child = spawn(program!, args, { stdio: ["pipe", "pipe", out] });
+  const child = spawn(program!, args, { stdio: ["pipe", "pipe", out] }) as ChildProcessByStdio<
+    Writable,
+    Readable,
+    null
+  >;
   closeSync(out);
   scope.defer(async () => {
     child.stdin.end();
