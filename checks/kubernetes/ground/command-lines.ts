@@ -91,6 +91,8 @@ export function apiserverLine(
     "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
     `--service-account-key-file=${files.accountPublicKey}`,
     `--service-account-signing-key-file=${files.accountKey}`,
+    // kubectl's WebSockets go on to the test node as they are, which speaks nothing else.
+    "--feature-gates=TranslateStreamWithWebsockets=false",
     "--profiling=false",
     "--v=1",
   ];
