@@ -92,7 +92,7 @@ export function apiserverLine(
     `--service-account-key-file=${files.accountPublicKey}`,
     `--service-account-signing-key-file=${files.accountKey}`,
     // kubectl's WebSockets go on to the test node as they are, which speaks nothing else.
-    "--feature-gates=TranslateStreamWithWebsockets=false",
+    "--feature-gates=TranslateStreamCloseWebsocketRequests=false",
     "--profiling=false",
     "--v=1",
   ];

@@ -16,7 +16,7 @@ export type FindContainer = (namespace: string, pod: string, container: string) 
 /**
  * What the API server asks a kubelet for: logs, commands inside containers, what a container prints. Streams are
  * WebSockets with the channels of `v5.channel.k8s.io`, which an API server passes on as kubectl sends them while its
- * feature gate TranslateStreamWithWebsockets is off.
+ * feature gate TranslateStreamCloseWebsocketRequests is off.
  */
 export async function startKubeletApi(
   options: { readonly host: string; readonly port: number; readonly find: FindContainer; readonly clock: Clock },
@@ -45,7 +45,7 @@ export async function startKubeletApi(
     if (request.headers.upgrade?.toLowerCase() !== "websocket") {
       return refuse(
         "400 Bad Request",
-        "the test node speaks WebSocket only: the API server needs --feature-gates=TranslateStreamWithWebsockets=false",
+        "the test node speaks WebSocket only: the API server needs --feature-gates=TranslateStreamCloseWebsocketRequests=false",
       );
     }
     const url = new URL(request.url ?? "/", "https://kubelet");
