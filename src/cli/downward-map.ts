@@ -21,7 +21,7 @@ function unquote(quoted: string): string | undefined {
   const [, body] = /^"((?:[^"\\]|\\.)*)"$/s.exec(quoted) ?? [];
   if (body === undefined) return undefined;
   return body.replace(
-    /\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))/gis,
+    /\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))/gs,
     (_all, byte?: string, short?: string, long?: string, letter?: string) => {
       const code = byte ?? short ?? long;
       if (code !== undefined) return String.fromCodePoint(Math.min(Number.parseInt(code, 16), 0x10ffff));

@@ -68,7 +68,7 @@ export function controlplaneCommand(): Command {
       'where gateways\' Secrets are read, "*" for everywhere; the system namespace unless given',
     )
     .option("--read-only", "never write into the cluster: no roots of trust, webhook bundles, statuses", false)
-    .option("--linger <duration>", "how long to go on after a signal while others take over; 5s in a pod, else 0s")
+    .option("--linger <duration>", "how long to go on after a signal while others take over, or off; 5s in a pod")
     .option("--trust-domain <name>", "of all clusters", defaultMeshSettings.trustDomain)
     .option("--system-namespace <name>", "of the control plane and the gateways", defaultMeshSettings.systemNamespace)
     .option("--cluster-domain <name>", "of this cluster's own services", defaultMeshSettings.clusterDomain)
@@ -86,7 +86,7 @@ export function controlplaneCommand(): Command {
       const metrics = new Metrics();
       metrics.collectProcess();
       const config = await configFrom(flags);
-      const lingerMs = parseDuration(flags.linger ?? (flags.inCluster ? "5s" : "0s"), "--linger");
+      const lingerMs = lingerOf(flags);
       return await runUntilSignalled({ log, drainMs: parseDuration(flags.drain, "--drain") }, async (scope: Scope) => {
         const plane = await startControlPlane(config, { clock: systemClock, random: Math.random, log, metrics }, scope);
         return () => plane.retire(lingerMs);
@@ -154,6 +154,11 @@ async function configFrom(flags: Flags): Promise<ControlConfig> {
     workloadCertTtlMs: flags.workloadCertTtl ? parseDuration(flags.workloadCertTtl, "--workload-cert-ttl") : undefined,
     addresses: [loopback],
   };
+}
+
+function lingerOf({ linger, inCluster }: Flags): number {
+  const wish = linger ?? (inCluster ? "5s" : "off");
+  return wish === "off" ? 0 : parseDuration(wish, "--linger");
 }
 
 function secretNamespaces({ secretNamespaces: names = [], systemNamespace }: Flags): readonly string[] | undefined {
