@@ -26,7 +26,7 @@ export async function* listPages(
   do {
     const answer = await client.json<ListAnswer>({
       path,
-      query: { ...selectionOf(collection), limit: pageSize, continue: next },
+      query: { ...selectionOf(collection), labelSelector, limit: pageSize, continue: next },
       signal,
     });
     const { resourceVersion, continue: following } = answer?.metadata ?? {};

@@ -44,7 +44,7 @@ export async function prune(
     if (kept.includes(kind)) continue;
     for (const object of await api.list({ apiVersion, kind }, selector)) {
       const named = { apiVersion, kind, metadata: placeOf(object.metadata) };
-      if (wanted.has(nameOf(named)) || object.metadata.name === rootConfigMap) continue;
+      if (!isOurs(object) || wanted.has(nameOf(named)) || object.metadata.name === rootConfigMap) continue;
       if (await api.delete(named)) pruned.push(nameOf(named));
     }
   }

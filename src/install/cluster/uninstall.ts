@@ -47,7 +47,8 @@ export async function planUninstall(
   for (const { apiVersion, kind } of ownKinds) {
     for (const object of await api.list({ apiVersion, kind }, ourSelector)) {
       const name = { apiVersion, kind, metadata: placeOf(object.metadata) };
-      if (!whole && !isOfRevision(object, kind, revision!)) continue;
+      // The selector says so already. What is deleted for good is looked at twice.
+      if (!isOurs(object) || (!whole && !isOfRevision(object, kind, revision!))) continue;
       if (kind === "Namespace") namespaces.push(object.metadata.name);
       else if (kind !== "CustomResourceDefinition") found.push(name);
       else {
@@ -126,7 +127,7 @@ async function madeMeanwhile({ api }: Target, known: readonly ObjectName[]): Pro
   const place = { apiVersion: "v1", kind: "ConfigMap" };
   const all = await api.list(place, ourSelector);
   return all
-    .filter(({ metadata }) => metadata.name === rootConfigMap)
+    .filter((object) => isOurs(object) && object.metadata.name === rootConfigMap)
     .map(({ metadata }) => ({ ...place, metadata: placeOf(metadata) }))
     .filter((name) => !names.has(nameOf(name)));
 }
@@ -177,6 +178,13 @@ async function removeNamespace(
   tell({ kind: "done", text: `Namespace ${namespace}: removed` });
 }
 
+async function orNone(listed: Promise<readonly KubeObject[]>): Promise<readonly KubeObject[]> {
+  return await listed.catch((caught: unknown) => {
+    if (caught instanceof Failure && caught.code === "kube/not-found") return [];
+    throw caught;
+  });
+}
+
 /** What Kubernetes itself puts into every namespace, or keeps about what is there. */
 const usual: ReadonlySet<string> = new Set(["ServiceAccount default", "ConfigMap kube-root-ca.crt"]);
 const bookkeeping: ReadonlySet<string> = new Set(["Event", "Endpoints", "EndpointSlice", "PodMetrics"]);
@@ -187,7 +195,8 @@ async function foreignIn({ api }: Target, namespace: string): Promise<readonly s
   for (const apiVersion of await api.groupVersions()) {
     for (const { kind, namespaced, verbs } of await api.served(apiVersion)) {
       if (!namespaced || !verbs.includes("list") || !verbs.includes("delete") || bookkeeping.has(kind)) continue;
-      for (const object of await api.list({ apiVersion, kind, namespace })) {
+      // A kind whose definition has just gone is still told of for a moment.
+      for (const object of await orNone(api.list({ apiVersion, kind, namespace }))) {
         const owned = ((object.metadata["ownerReferences"] as readonly unknown[] | undefined) ?? []).length > 0;
         const going = object.metadata["deletionTimestamp"] !== undefined;
         const name = `${kind} ${object.metadata.name}`;

@@ -30,7 +30,6 @@ export const chartValues: readonly ChartValue[] = [
   ]),
   { path: ["injection", "failurePolicy"], as: "text" },
   { path: ["injection", "timeoutSeconds"], as: "yaml" },
-  { path: ["validation", "failurePolicy"], as: "text" },
   { path: ["validation", "timeoutSeconds"], as: "yaml" },
 ];
 

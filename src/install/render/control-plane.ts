@@ -141,7 +141,14 @@ function controlPlaneArgs(settings: Settings): readonly string[] {
     ["--log-level", settings.logLevel],
     ...(settings.workloadCertTtl === "" ? [] : [["--workload-cert-ttl", settings.workloadCertTtl] as const]),
   ];
-  return ["controlplane", "--in-cluster", ...options.flat(), ...(settings.demoCertificates ? ["--demo"] : [])];
+  const elsewhere = settings.gateways.secretNamespaces.filter((name) => name !== settings.namespace);
+  return [
+    "controlplane",
+    "--in-cluster",
+    ...options.flat(),
+    ...(elsewhere.length > 0 ? ["--secret-namespaces", settings.namespace, ...elsewhere] : []),
+    ...(settings.demoCertificates ? ["--demo"] : []),
+  ];
 }
 
 /** Where the cluster's DNS sends names of the mesh. Its address stays when another revision answers. */

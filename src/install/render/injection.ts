@@ -151,7 +151,8 @@ export function validatorObjects(settings: Settings, trusted: boolean): readonly
               scope: "Namespaced",
             },
           ],
-          failurePolicy: trusted ? validation.failurePolicy : "Ignore",
+          // The control plane makes it Fail, once it saw that the API server asks it.
+          failurePolicy: trusted ? "Fail" : "Ignore",
           matchPolicy: "Equivalent",
           sideEffects: "None",
           timeoutSeconds: validation.timeoutSeconds,

@@ -67,6 +67,8 @@ export function clusterRules(revision: string): readonly Rule[] {
 export function systemRules(revision: string): readonly Rule[] {
   const { leader } = revisionNames(revision);
   return [
+    // Whether the validating webhook is asked is tried with an object that it must refuse, as a dry run that keeps nothing.
+    { apiGroups: [meshGroup], resources: [kinds.ServiceEntry.plural], verbs: ["create"] },
     // Which of the replicas writes. A right to create cannot be bound to a name; the others are.
     { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["create"] },
     {

@@ -78,7 +78,7 @@ function base(version: string): Settings {
       },
       env: {},
     },
-    validation: { enabled: true, failurePolicy: "Fail", timeoutSeconds: 10 },
+    validation: { enabled: true, timeoutSeconds: 10 },
   };
 }
 

@@ -108,11 +108,7 @@ export interface Settings {
     readonly failurePolicy: "Fail" | "Ignore";
     readonly timeoutSeconds: number;
   };
-  readonly validation: {
-    readonly enabled: boolean;
-    readonly failurePolicy: "Fail" | "Ignore";
-    readonly timeoutSeconds: number;
-  };
+  readonly validation: { readonly enabled: boolean; readonly timeoutSeconds: number };
 }
 
 const label = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
@@ -201,5 +197,5 @@ export const settingsShape: Shape<Settings> = {
     },
     env: textMap(),
   },
-  validation: { enabled: flag, failurePolicy: oneOf(["Fail", "Ignore"]), timeoutSeconds: whole(1, 30) },
+  validation: { enabled: flag, timeoutSeconds: whole(1, 30) },
 };
