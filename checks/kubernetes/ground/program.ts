@@ -34,18 +34,19 @@ export class GroundProgram {
   /** Resolves when it has ended. */
   async stop(signal: "SIGTERM" | "SIGKILL" = "SIGKILL"): Promise<void> {
     if (!this.running) return;
-    this.#signal(signal);
+    const all = descendants(this.#child!.pid!);
+    // What entered a namespace for the program may wait in front of it, and ends when it does, unless it is held.
+    process.kill(all.at(-1)!, signal);
+    goOn(all);
     await ended(this.#child!);
   }
 
   /** Holds it still, or lets it go on: it answers nobody, and its connections stay open. */
   hold(still: boolean): void {
-    if (this.running) this.#signal(still ? "SIGSTOP" : "SIGCONT");
-  }
-
-  /** To the program itself: what entered a namespace for it may wait in front of it, and ends when it does. */
-  #signal(signal: NodeJS.Signals): void {
-    process.kill(descendants(this.#child!.pid!).at(-1)!, signal);
+    if (!this.running) return;
+    const all = descendants(this.#child!.pid!);
+    if (still) process.kill(all.at(-1)!, "SIGSTOP");
+    else goOn(all);
   }
 
   lastWords(): string {
@@ -53,6 +54,16 @@ export class GroundProgram {
       return readFileSync(this.#logFile, "utf8").trim().split("\n").slice(-8).join("\n");
     } catch {
       return "it said nothing";
+    }
+  }
+}
+
+function goOn(pids: readonly number[]): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, "SIGCONT");
+    } catch {
+      // It has ended.
     }
   }
 }
