@@ -264,7 +264,7 @@ describe("the test node, by kubectl", () => {
     );
     await eventually(
       () => waiting("unknown"),
-      (text) => /ErrImageNeverPull.*nobody\/knows/.test(text),
+      (text) => text.includes("ErrImageNeverPull") && text.includes("nobody/knows"),
       20_000,
     );
     await eventually(

@@ -111,6 +111,8 @@ ip route add ${serviceCidr} dev br0
 ip addr add ${outsideAddresses(index).node}/16 dev wan0
 ip link set wan0 up
 echo 1 > /proc/sys/net/ipv4/ip_forward
+# Who keeps asking from one UDP port is soon sent to those who answer now, not to a pod that has gone.
+for name in udp_timeout udp_timeout_stream; do echo 2 > /proc/sys/net/netfilter/nf_conntrack_$name; done
 iptables-restore <<'RULES'
 ${rules}RULES
 END

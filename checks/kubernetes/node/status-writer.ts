@@ -67,7 +67,7 @@ export class StatusWriter {
   async remove(): Promise<void> {
     this.#timer?.cancel();
     await this.#flush();
-    for (let tries = 0; tries < 20 && !this.#closed; tries++) {
+    for (let tries = 0; !this.#closed; tries++) {
       try {
         await this.#parts.client.json({
           method: "DELETE",
