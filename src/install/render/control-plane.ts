@@ -62,11 +62,8 @@ export function controlPlaneObjects(settings: Settings): readonly Manifest[] {
       apiVersion: "policy/v1",
       kind: "PodDisruptionBudget",
       metadata,
-      // With one replica it would keep a node from ever being drained.
-      spec: {
-        ...(controlPlane.replicas === 1 ? { maxUnavailable: 1 } : { minAvailable: 1 }),
-        selector: { matchLabels },
-      },
+      // One at a time, however many there are. At least one of one would keep its node from ever being drained.
+      spec: { maxUnavailable: 1, selector: { matchLabels } },
     },
   ];
 }

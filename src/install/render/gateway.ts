@@ -78,17 +78,10 @@ export function gatewayObjects(settings: Settings, role: GatewayRole): readonly 
       apiVersion: "policy/v1",
       kind: "PodDisruptionBudget",
       metadata,
-      spec: {
-        ...(leastReplicas(gateway) === 1 ? { maxUnavailable: 1 } : { minAvailable: 1 }),
-        selector: { matchLabels: selector },
-      },
+      spec: { maxUnavailable: 1, selector: { matchLabels: selector } },
     },
     ...(gateway.autoscaling.enabled ? [autoscaler(gateway, metadata)] : []),
   ];
-}
-
-function leastReplicas({ autoscaling, replicas }: GatewaySettings): number {
-  return autoscaling.enabled ? autoscaling.minReplicas : replicas;
 }
 
 function autoscaler({ autoscaling }: GatewaySettings, metadata: Manifest["metadata"]): Manifest {
