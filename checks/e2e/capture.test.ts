@@ -54,6 +54,21 @@ describe.skipIf(!able)("in a pod's network namespace, as root", () => {
     expect(stdout).toContain("-A ISTHMUS_OUTPUT -d 10.9.0.0/16 -j RETURN");
   });
 
+  test("the proxy asks the application past the rules from 127.0.0.6, and any other way comes in like a caller", () => {
+    const dial = (from: string) =>
+      `const s = require("net").connect({ host: "10.1.2.3", port: 8080, localAddress: ${from} });
+       s.on("connect", () => { console.log("connected"); s.destroy(); }); s.on("error", (e) => console.log(e.code));`;
+    const asProxy = `setpriv --reuid 1337 --regid 1337 --clear-groups ${process.execPath} -e`;
+    const { stdout } = inPod(`
+      capture >&2
+      ${process.execPath} -e 'require("net").createServer((s) => s.destroy()).listen(8080, () => console.log("up"))' & app=$!
+      sleep 3
+      ${asProxy} '${dial('"127.0.0.6"')}'
+      ${asProxy} '${dial("undefined")}'
+      kill $app`);
+    expect(stdout.trim().split("\n")).toEqual(["up", "connected", "ECONNREFUSED"]);
+  });
+
   test("without rights, and without iptables, it says what is missing", () => {
     const { stderr } = inPod(`
       setpriv --reuid 12345 --regid 12345 --clear-groups sh -c '"$@"' -- ${isthmus.join(" ")} capture

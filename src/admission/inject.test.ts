@@ -103,6 +103,14 @@ describe("golden pods", () => {
   }
 });
 
+test("an image is named by its parts, or as a whole", () => {
+  const imageOf = (own: Partial<InjectionSettings>) => proxyOf(injected(plain, { settings: own }).pod)["image"];
+  expect(imageOf({ hub: "example.org/mesh" })).toBe("example.org/mesh/isthmus:1.2.3");
+  expect(imageOf({ hub: "", dataPlane: "envoy" })).toBe("isthmus:1.2.3-envoy");
+  expect(imageOf({ image: "example.org/a:b", dataPlane: "envoy" })).toBe("example.org/a:b-envoy");
+  expect(imageOf({ image: `a@sha256:${"0".repeat(64)}`, dataPlane: "envoy" })).toBe(`a@sha256:${"0".repeat(64)}`);
+});
+
 describe("order of containers", () => {
   const own: PodJson = { ...plain, spec: { ...plain.spec, initContainers: [{ name: "prepare" }] } };
   test("a native sidecar comes before the pod's own init containers, the rules before it", () => {

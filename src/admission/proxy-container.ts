@@ -17,10 +17,14 @@ export interface ProxyPlace {
   readonly native: boolean;
 }
 
-/** `hub/image:tag`, with the data plane's ending; as it is where the image is a whole reference. */
+/**
+ * `hub/image:tag`, or the image alone where it is a whole reference; the one with an Envoy in it ends in `-envoy`. Of a
+ * digest there is no other form: who gives one gives that of the image that is wanted.
+ */
 export function imageOf({ hub, image, tag }: Pick<InjectionSettings, "hub" | "image" | "tag">, ending = ""): string {
-  if (/[/:@]/.test(image)) return image;
-  return `${hub === "" ? "" : `${hub}/`}${image}${ending}:${tag}`;
+  if (image.includes("@")) return image;
+  const whole = /[/:]/.test(image) ? image : `${hub === "" ? "" : `${hub}/`}${image}:${tag}`;
+  return `${whole}${ending}`;
 }
 
 /** The container of the proxy. As a native sidecar it is an init container that stays. */
