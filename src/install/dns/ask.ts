@@ -31,3 +31,23 @@ export async function askDns(
     return { kind: "unreachable", code };
   }
 }
+
+export type Ask = typeof askDns;
+
+/** What every cluster's DNS answers, and hardly anybody else. */
+const proof = "kubernetes.default.svc.cluster.local";
+
+/**
+ * As `askDns`, once the server has shown that it is of a cluster: on many networks somebody on the way answers whatever is
+ * asked of port 53, and what they say of the mesh means nothing.
+ */
+export async function askOfCluster(
+  server: { readonly ip: Ip },
+  name: string,
+  timeoutMs: number,
+  ask: Ask = askDns,
+): Promise<Answered> {
+  const first = await ask(server, proof, timeoutMs);
+  if (first.kind !== "addresses") return { kind: "unreachable", code: first.kind };
+  return await ask(server, name, timeoutMs);
+}

@@ -4,6 +4,9 @@ export { type Answered, askDns } from "./ask.ts";
 export type { Change as DnsChange } from "./change.ts";
 export { type ClusterDns, findClusterDns, findMeshDns, type MeshDns } from "./cluster-dns.ts";
 export { lineDiff } from "./diff.ts";
+export { examineDns } from "./doctor/doctor.ts";
+export { absoluteName, type DoctorWish } from "./doctor/facts.ts";
+export type { Finding } from "./doctor/finding.ts";
 export { type Form, forms, guideConfigMap } from "./forms.ts";
 export {
   type DnsDeps,

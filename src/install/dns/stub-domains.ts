@@ -50,7 +50,7 @@ export function setStubDomains(
         continue;
       }
     }
-    domains[domain] ??= old ?? null;
+    if (!(domain in domains)) domains[domain] = old ?? null;
     if (old === undefined || JSON.stringify(JSON.parse(old)) !== JSON.stringify(wish.ips)) {
       text = setMember(text, domain, value);
     }
