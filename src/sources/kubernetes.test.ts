@@ -2,8 +2,8 @@ import { expect, onTestFinished, test } from "vitest";
 import { Scope, silentLogger, systemClock } from "../base/index.ts";
 import { createKubeClient } from "../kube/index.ts";
 import type { Kind } from "../resources/index.ts";
-import { type FakeKubeApi, fakeKubeApi } from "../testing/index.ts";
-import { startKubernetesSource } from "./kubernetes.ts";
+import { accessOf, type FakeKubeApi, fakeKubeApi } from "../testing/index.ts";
+import { type ObjectObserver, startKubernetesSource } from "./kubernetes.ts";
 import { ResourceStore } from "./store.ts";
 
 const services = "/api/v1/services";
@@ -195,4 +195,80 @@ test("a kind that the caller may not read counts as empty where that is allowed,
   await shows("ServiceEntry out");
   api.refuse(services, undefined);
   await shows("Service web", "ServiceEntry out");
+});
+
+test("what a status says is no news but for addresses, and who observes sees it all", async () => {
+  const api = await fakeKubeApi();
+  api.serve(services);
+  define(api, "v1");
+  api.serve(entries);
+  const scope = new Scope();
+  onTestFinished(() => scope.close());
+  const client = createKubeClient(
+    { access: accessOf(api), clock: systemClock, env: {}, userAgent: "isthmus-test" },
+    scope,
+  );
+  const store = new ResourceStore();
+  const heard: string[] = [];
+  const observer: ObjectObserver = {
+    served: (kind, { version, status }) => heard.push(`${kind} ${version} ${status ? "with status" : "whole"}`),
+    seen: (kind, name, object) => heard.push(`${kind} ${name} ${JSON.stringify(object?.["status"])}`),
+  };
+  api.put(entries, entry("a", ["a.example"]));
+  const kinds = ["Service", "ServiceEntry"] as const;
+  await startKubernetesSource(
+    { client, cluster: "c", kinds, store, observer, clock: systemClock, random: () => 0.5, log: silentLogger },
+    scope,
+  );
+  const view = store.view.value;
+  api.put(entries, { ...entry("a", ["a.example"]), status: { conditions: [{ type: "Accepted" }] } });
+  await expect.poll(() => heard.length, { timeout: 5_000, interval: 5 }).toBe(3);
+  expect(store.view.value).toBe(view);
+  api.put(entries, {
+    ...entry("a", ["a.example"]),
+    status: { addresses: [{ host: "a.example", value: "240.240.1.1" }] },
+  });
+  await expect.poll(() => store.view.value === view, { timeout: 5_000, interval: 5 }).toBe(false);
+  api.remove(entries, "foo/a");
+  await expect.poll(() => heard.length, { timeout: 5_000, interval: 5 }).toBe(5);
+  expect(heard).toEqual([
+    "ServiceEntry v1 whole",
+    "ServiceEntry foo/a undefined",
+    'ServiceEntry foo/a {"conditions":[{"type":"Accepted"}]}',
+    'ServiceEntry foo/a {"addresses":[{"host":"a.example","value":"240.240.1.1"}]}',
+    "ServiceEntry foo/a undefined",
+  ]);
+});
+
+test("a kind that is read in some namespaces is behind where it may not be read, and only there", async () => {
+  const api = await fakeKubeApi();
+  api.serve("/api/v1/secrets");
+  const secret = (namespace: string) => ({ metadata: { namespace, name: "cert" }, type: "Opaque", data: {} });
+  for (const namespace of ["a", "b", "c"]) api.put("/api/v1/secrets", secret(namespace));
+  api.refuse("/api/v1/namespaces/b/secrets", 403);
+  const scope = new Scope();
+  onTestFinished(() => scope.close());
+  const client = createKubeClient(
+    { access: accessOf(api), clock: systemClock, env: {}, userAgent: "isthmus-test" },
+    scope,
+  );
+  const store = new ResourceStore();
+  const found = await startKubernetesSource(
+    {
+      client,
+      cluster: "c",
+      kinds: ["Secret"],
+      mayBeForbidden: ["Secret"],
+      namespaces: { Secret: ["a", "b"] },
+      store,
+      clock: systemClock,
+      random: () => 0.5,
+      log: silentLogger,
+    },
+    scope,
+  );
+  expect([...store.view.value.byKind.Secret.values()].map(({ metadata }) => metadata.namespace)).toEqual(["a"]);
+  expect(found.behind().map(({ kind, namespace, failure }) => [kind, namespace, failure.code])).toEqual([
+    ["Secret", "b", "kube/forbidden"],
+  ]);
 });

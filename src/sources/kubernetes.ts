@@ -11,6 +11,7 @@ import {
   startReflector,
 } from "../kube/index.ts";
 import { decodeResource, type Kind, type KindRow, kinds, type Reading } from "../resources/index.ts";
+import { keptOf } from "./kept.ts";
 import type { Layer, UnitUpdate } from "./source.ts";
 import type { ResourceStore } from "./store.ts";
 
@@ -238,28 +239,16 @@ function reflect(
   startReflector({ client, collection, read, sink, clock, random }, scope);
 }
 
-/** The whole object over again, in the words of who applied it last. */
-const lastApplied = "kubectl.kubernetes.io/last-applied-configuration";
-
 /**
- * An object of the API to what it says to us. Bookkeeping that changes with every status is left out, and so is what we
- * ourselves write into a status, but for addresses, which a mesh begins with: or each write of ours would be news.
+ * An object of the API to what it says to us. What we ourselves write into a status is left out, but for addresses, which
+ * a mesh begins with: or each write of ours would be news.
  */
 function readingOf(object: KubeObject, cluster: string): Reading {
-  const { managedFields: _fields, resourceVersion: _version, annotations, ...metadata } = object.metadata;
-  const { status, ...written } = object;
+  const { status, ...written } = keptOf(object) as KubeObject;
   const row: KindRow = kinds[object.kind as Kind];
   const addresses = (status as { addresses?: unknown } | undefined)?.addresses;
   const kept = !isCustom(row) ? status : addresses === undefined ? undefined : { addresses };
-  const { [lastApplied]: _applied, ...notes } = (annotations ?? {}) as Record<string, unknown>;
-  const decoded = decodeResource(
-    {
-      ...written,
-      metadata: annotations === undefined ? metadata : { ...metadata, annotations: notes },
-      ...(kept === undefined ? {} : { status: kept }),
-    },
-    { cluster },
-  );
+  const decoded = decodeResource({ ...written, ...(kept === undefined ? {} : { status: kept }) }, { cluster });
   const good = decoded.outcome === "good";
   return {
     resources: good ? [decoded.resource] : [],
