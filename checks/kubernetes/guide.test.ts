@@ -199,7 +199,7 @@ describe("the guide on two Kubernetes clusters", { retry: 0 }, () => {
       kubectl delete --context=$CTX_CLUSTER1 namespace foo plain
       kubectl delete --context=$CTX_CLUSTER2 namespace bar`);
     await clusters.must("isthmus dns remove --context $CTX_CLUSTER1 --context $CTX_CLUSTER2", { timeoutMs: 120_000 });
-    await clusters.must("isthmus uninstall --context $CTX_CLUSTER1 --context $CTX_CLUSTER2", { timeoutMs: 200_000 });
+    await clusters.must("isthmus uninstall --yes --context $CTX_CLUSTER1 --context $CTX_CLUSTER2", { timeoutMs: 200_000 });
     // The namespace and its secret are what the guide had people create by hand.
     await clusters.must(`
       kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --ignore-not-found
@@ -215,7 +215,7 @@ describe("the guide on two Kubernetes clusters", { retry: 0 }, () => {
 
   test("6: uninstalled once more, there is nothing to do and nothing to complain of", async () => {
     const again = await clusters.sh(
-      "isthmus uninstall --context $CTX_CLUSTER1 --context $CTX_CLUSTER2; isthmus dns remove --context $CTX_CLUSTER1 --context $CTX_CLUSTER2",
+      "isthmus uninstall --yes --context $CTX_CLUSTER1 --context $CTX_CLUSTER2; isthmus dns remove --context $CTX_CLUSTER1 --context $CTX_CLUSTER2",
       { timeoutMs: 200_000 },
     );
     expect(again, again.stderr).toMatchObject({ code: 0 });

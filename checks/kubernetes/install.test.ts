@@ -67,7 +67,7 @@ describe("installing where something is wrong", () => {
       await clusters.sh(`timeout -s KILL ${patience} ${installHere} || true`);
     }
     await clusters.must(installHere, { timeoutMs: 240_000 });
-    await clusters.must("isthmus uninstall --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
+    await clusters.must("isthmus uninstall --yes --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
     await eventually(
       async () => compareInventories(found, await takeInventory(clusters, clusters.contexts[0])),
       (lines) => lines.length === 0,
@@ -126,7 +126,7 @@ describe("installing where something is wrong", () => {
     await createCacerts(clusters);
     const before = await takeInventory(clusters, clusters.contexts[0]);
     await clusters.must(installHere, { timeoutMs: 240_000 });
-    await clusters.must("isthmus uninstall --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
+    await clusters.must("isthmus uninstall --yes --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
     await eventually(
       async () => compareInventories(before, await takeInventory(clusters, clusters.contexts[0])),
       (lines) => lines.length === 0,
