@@ -1,0 +1,3 @@
+import { guideOn } from "./guide.ts";
+
+guideOn("envoy");
