@@ -90,7 +90,7 @@ describe("the test node, by kubectl", () => {
           },
         },
       },
-      pod("sleep", { containers: [busybox("sleep", "exec sleep 3600")] }),
+      pod("sleep", { containers: [busybox("sleep", "exec sleep 31536")] }),
     );
     await must(["rollout", "status", "-n", "foo", "deployment/web", "--timeout=60s"]);
     await ready("sleep");
@@ -125,7 +125,7 @@ describe("the test node, by kubectl", () => {
         "reader",
         {
           containers: [
-            busybox("reader", "exec sleep 3600", {
+            busybox("reader", "exec sleep 31536", {
               volumeMounts: [
                 { name: "cfg", mountPath: "/var/run/cfg" },
                 { name: "cfg", mountPath: "/etc/one", subPath: "a" },
@@ -175,7 +175,7 @@ describe("the test node, by kubectl", () => {
             "one",
             "for i in 1 2 3; do echo one $i; done; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo gone; exit 1",
           ),
-          busybox("two", "echo two; exec sleep 3600"),
+          busybox("two", "echo two; exec sleep 31536"),
         ],
       }),
     );
@@ -247,7 +247,7 @@ describe("the test node, by kubectl", () => {
     await apply(
       pod("waits", {
         containers: [
-          busybox("c", "exec sleep 3600", {
+          busybox("c", "exec sleep 31536", {
             env: [{ name: "A", valueFrom: { secretKeyRef: { name: "later", key: "a" } } }],
           }),
         ],
@@ -288,7 +288,7 @@ describe("the test node, by kubectl", () => {
       pod("account", {
         initContainers: [busybox("may", tables, security(0, ["NET_ADMIN", "NET_RAW"]))],
         containers: [
-          busybox("c", `${tables} && echo ruled || echo refused; exec sleep 3600`, {
+          busybox("c", `${tables} && echo ruled || echo refused; exec sleep 31536`, {
             ...security(1337, ["NET_ADMIN"]),
             volumeMounts: [{ name: "token", mountPath: "/var/run/secrets/tokens" }],
           }),
@@ -331,7 +331,7 @@ describe("the test node, by kubectl", () => {
       { apiVersion: "batch/v1", kind: "Job", metadata: { name: "once", namespace: "foo" }, spec: { template } },
       pod("sick", {
         containers: [
-          busybox("c", "exec sleep 3600", {
+          busybox("c", "exec sleep 31536", {
             livenessProbe: { tcpSocket: { port: 9 }, periodSeconds: 1, failureThreshold: 2 },
           }),
         ],
@@ -370,7 +370,7 @@ describe("the test node, by kubectl", () => {
   test("a deleted namespace takes its pods along, and their processes", async () => {
     await must(["delete", "namespace", "foo", "--timeout=90s"]);
     const folder = join(ground.folder, "nodes");
-    const mine = processes().filter((line) => line.includes(folder) || line.includes("sleep 3600"));
+    const mine = processes().filter((line) => line.includes(folder) || line.includes("sleep 31536"));
     expect(mine.filter((line) => !line.includes("node-main"))).toEqual([]);
   });
 });

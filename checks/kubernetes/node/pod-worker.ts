@@ -1,10 +1,11 @@
 import { backoffMs, explain, sleep } from "../../../src/base/index.ts";
-import { type ContainerHost, ContainerRun, type StartProblem } from "./container-run.ts";
+import { type ContainerHost, ContainerRun } from "./container-run.ts";
+import type { StartProblem } from "./container-start.ts";
 import { Deadline } from "./deadline.ts";
 import type { NodeParts } from "./node-parts.ts";
 import { isSidecar, type PodCondition, type PodObject } from "./pod-object.ts";
 import type { PodPlace } from "./pod-place.ts";
-import { podPhase, podStatus, runsAgain } from "./pod-status.ts";
+import { podStatus, runsAgain } from "./pod-status.ts";
 import { PodVolumes } from "./pod-volumes.ts";
 import { StatusWriter } from "./status-writer.ts";
 
@@ -309,16 +310,5 @@ export class PodWorker {
     const own = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
     this.#conditions = (status["conditions"] as readonly PodCondition[]).filter(({ type }) => own.includes(type));
     return status;
-  }
-
-  /** Whether the object's phase is one in which nothing runs any more. */
-  get finished(): boolean {
-    const facts = {
-      pod: this.#pod,
-      init: this.#init.map((run) => run.facts),
-      containers: this.#main.map((run) => run.facts),
-    };
-    const phase = podPhase({ ...facts, ip: "", hostIp: "", startedAt: 0, now: 0, stopping: this.stopping });
-    return phase === "Succeeded" || phase === "Failed";
   }
 }
