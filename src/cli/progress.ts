@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { basename, dirname, relative, sep } from "node:path";
 import { systemClock } from "../base/index.ts";
 
@@ -67,6 +68,8 @@ export function ownCommand(script: string = process.argv[1] ?? "", folder: strin
  */
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
+  // Every request that waits listens for it; the runtime would warn of the eleventh.
+  setMaxListeners(0, controller.signal);
   const stop = () => controller.abort(new Error("interrupted"));
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const signal of signals) process.on(signal, stop);

@@ -63,7 +63,7 @@ export async function installClusterDns(wish: DnsInstallWish, deps: DnsDeps): Pr
   }
   const written: Written[] = [];
   for (const { target } of planned) {
-    const before = await baseline(api, target);
+    const before = await baseline(api, target, found.configMaps);
     const decide = (object: KubeObject | undefined) => {
       const change = installed(target, withObject(found.configMaps, target.place.configMap, object), wanted);
       mustBeFree([{ target, change }]);
@@ -204,7 +204,7 @@ export async function removeClusterDns(wish: DnsRemoveWish, deps: DnsDeps): Prom
       if (planned.before !== planned.after) written.push({ target, change: planned, wrote: false, loading: undefined });
       continue;
     }
-    const before = planned.before === planned.after ? new Map() : await baseline(api, target);
+    const before = planned.before === planned.after ? new Map() : await baseline(api, target, found.configMaps);
     const { change, wrote } = await writeTarget(target, decide, deps);
     if (!wrote) continue;
     written.push({ target, change, wrote, loading: await settle(target, { found, before, wrote, wish, deps }) });

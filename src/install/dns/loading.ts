@@ -20,9 +20,14 @@ export type Loading =
 /** Pods by name, before something is written: what they had loaded, and how often loading had failed. */
 export type Baseline = ReadonlyMap<string, ReloadState>;
 
-export async function baseline(api: ObjectApi, target: Target): Promise<Baseline> {
+export async function baseline(
+  api: ObjectApi,
+  target: Target,
+  configMaps: ReadonlyMap<string, KubeObject>,
+): Promise<Baseline> {
   if (target.kind === "stub-domains") return new Map();
-  const answers = await metricsOf(api, target.workload);
+  const { main = "" } = configOf(target, configMaps);
+  const answers = await metricsOf(api, target.workload, { corefile: main });
   return new Map(answers.flatMap((one) => (one.kind === "read" ? [[one.pod, reloadState(one.text)] as const] : [])));
 }
 
@@ -55,10 +60,16 @@ export async function lookAt(
   for (const { pod, text } of read) {
     const now = reloadState(text);
     const known = before.get(pod);
-    const matches = now.hashes.some(({ name, value }) => reloadHash(main, importer, name) === value);
-    if (matches && now.failures > (known?.failures ?? now.failures))
-      return { kind: "refused", pod, failures: now.failures };
-    if (matches) loaded++;
+    if (!now.hashes.some(({ name, value }) => reloadHash(main, importer, name) === value)) continue;
+    // The hash is of what it tried last, whether that went well or not.
+    if (known && now.failures > known.failures) return { kind: "refused", pod, failures: now.failures };
+    if (!known && now.failures > 0) {
+      return {
+        kind: "unknown",
+        why: `pod ${pod} tried just this, and ${now.failures} reloads failed since it started: see its log`,
+      };
+    }
+    loaded++;
   }
   const hashes = read.flatMap(({ text }) => reloadState(text).hashes);
   if (reloadHash(main, importer, "md5") === undefined) {

@@ -1,4 +1,4 @@
-import { Failure } from "../../../base/index.ts";
+import { Failure, unreachable } from "../../../base/index.ts";
 import type { KubeObject } from "../../../kube/index.ts";
 import { nearest } from "../../../resources/index.ts";
 import { covers, parseHostname } from "../../../values/index.ts";
@@ -248,5 +248,7 @@ export const asked: Check = ({ answers, wish, status }) =>
         ];
       case "unreachable":
         return [];
+      default:
+        return unreachable(answer);
     }
   });
