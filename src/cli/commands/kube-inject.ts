@@ -5,15 +5,14 @@ import { Command } from "commander";
 import {
   askServerVersion,
   type InjectionSettings,
-  injectTemplate,
-  mapObjects,
   readServerVersion,
   type ServerVersion,
   settingsOf,
 } from "../../admission/index.ts";
 import { Failure, Scope, systemClock } from "../../base/index.ts";
 import { createKubeClient, loadAccess } from "../../kube/index.ts";
-import { codes, documents, formatPath, formatViolation, writeManifest } from "../../resources/index.ts";
+import { formatViolation } from "../../resources/index.ts";
+import { injectText, joinTexts } from "../inject-text.ts";
 import { readManifests } from "../manifest-texts.ts";
 
 interface Flags {
@@ -64,7 +63,7 @@ export function kubeInjectCommand(): Command {
       });
       if (problems.length > 0) throw wrong(problems);
       for (const warning of warnings) process.stderr.write(`warning: ${warning}\n`);
-      const all = joined(written);
+      const all = joinTexts(written);
       if (flags.output === undefined || flags.output === "-") process.stdout.write(all);
       else writeOut(flags.output, all);
     });
@@ -128,65 +127,4 @@ function readSettings(file: string): string {
   } catch (cause) {
     throw new Failure("file/unreadable", `cannot read "${file}": ${(cause as Error).message}`, { cause });
   }
-}
-
-interface Injecting extends Known {
-  readonly namespace: string;
-  readonly problem: (line: string) => void;
-  readonly warning: (line: string) => void;
-}
-
-/** A text with its pods injected, in its own form. Documents in which nothing changes stay letter by letter. */
-function injectText(text: string, injecting: Injecting): string {
-  const json = parseJson(text);
-  if (json !== undefined) return `${JSON.stringify(injectValue(json.value, injecting), null, 2)}\n`;
-  // YAML 1.2 §9.1.2: a line that starts so begins a document, whatever was open before.
-  return text
-    .split(/^(?=---(?:[ \t\r\n]|$))/m)
-    .map((chunk) => {
-      const read = [...documents(chunk)];
-      for (const { problems } of read)
-        for (const { path, line, column, code, message } of problems)
-          injecting.problem(
-            formatViolation({ path: formatPath(path), line, column, code, message, severity: codes[code].severity }),
-          );
-      const changed = read.map(({ value }) => injectValue(value, injecting));
-      if (changed.every((value, index) => value === read[index]!.value)) return chunk;
-      return `${chunk.startsWith("---") ? "---\n" : ""}${writeManifest(changed as object[])}`;
-    })
-    .join("");
-}
-
-function parseJson(text: string): { readonly value: unknown } | undefined {
-  if (!/^\s*[{[]/.test(text)) return undefined;
-  try {
-    return { value: JSON.parse(text) };
-  } catch {
-    return undefined;
-  }
-}
-
-/** The very same value when nothing of it changes. */
-function injectValue(value: unknown, { settings, serverVersion, namespace, problem, warning }: Injecting): unknown {
-  let changed = false;
-  const result = mapObjects(value, (object) => {
-    const injection = injectTemplate(object, settings, { serverVersion, namespace });
-    if (injection.outcome === "refused") {
-      for (const one of injection.problems) problem(`${injection.what}: ${one}`);
-      return object;
-    }
-    for (const one of injection.warnings) warning(`${injection.what}: ${one}`);
-    if (injection.outcome === "as-is") return object;
-    changed = true;
-    return injection.object;
-  });
-  return changed ? result : value;
-}
-
-/** Several texts as one of documents. */
-function joined(texts: readonly string[]): string {
-  return texts
-    .map((text, index) => (index === 0 || text.startsWith("---") ? text : `---\n${text}`))
-    .map((text) => (text === "" || text.endsWith("\n") ? text : `${text}\n`))
-    .join("");
 }
