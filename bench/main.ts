@@ -14,6 +14,7 @@ const benches: Readonly<Record<string, () => Promise<Bench>>> = {
   certificates: () => import("./certificates.ts"),
   compile: () => import("./compile.ts"),
   push: () => import("./push.ts"),
+  kubernetes: () => import("./kubernetes.ts"),
 };
 
 const wanted = process.argv.slice(2);
