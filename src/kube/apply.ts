@@ -25,6 +25,7 @@ export interface Right {
   readonly verb: string;
   /** Empty for the core group. */
   readonly group: string;
+  /** `deployments`, or with what is below it `gateways/status`. */
   readonly resource: string;
   readonly namespace?: string;
 }
@@ -38,8 +39,11 @@ export interface ObjectApiOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Tries at one request, and the waits between them: a server that is busy or restarts is no reason to give up. */
-const tries = 4;
+/**
+ * Tries at one request, and the waits between them: a server that is busy or restarts is no reason to give up, and one that
+ * has just learnt of a definition says 429 until its storage is there.
+ */
+const tries = 12;
 const retry = { firstMs: 300, maxMs: 3_000 };
 const passing: readonly string[] = ["kube/unreachable", "kube/throttled", "kube/server-error"];
 
@@ -164,7 +168,14 @@ export class ObjectApi {
 
   /** Whether the caller has a right. */
   async may({ verb, group, resource, namespace }: Right): Promise<boolean> {
-    const resourceAttributes = { verb, group, resource, ...(namespace === undefined ? {} : { namespace }) };
+    const [name, subresource] = resource.split("/");
+    const resourceAttributes = {
+      verb,
+      group,
+      resource: name,
+      ...(subresource === undefined ? {} : { subresource }),
+      ...(namespace === undefined ? {} : { namespace }),
+    };
     const answer = await this.#ask<{ status?: { allowed?: boolean } }>({
       method: "POST",
       path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",

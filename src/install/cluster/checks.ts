@@ -76,15 +76,16 @@ export async function checkTarget(target: Target, settings: Settings): Promise<C
     facts = { ...facts, trusted: await validatorTrusted(api, settings.revision) };
   });
   const manifests = renderAll(settings, facts);
+  await look("objects that are there already", async () => {
+    const foreign = await foreignObjects(target, { manifests, settings, book });
+    facts = { ...facts, foreign };
+  });
+  const wanted = manifests.filter((manifest) => !facts.foreign.has(nameOf(manifest)));
   await Promise.all([
-    look("the caller's rights", () => checkRights(target, { manifests, settings, book })),
+    look("the caller's rights", () => checkRights(target, { manifests: wanted, settings, book })),
     look("cacerts", async () => {
       const cacerts = await checkCacertsSecret(target, settings, book);
       facts = { ...facts, cacerts };
-    }),
-    look("objects that are there already", async () => {
-      const foreign = await foreignObjects(target, { manifests, settings, book });
-      facts = { ...facts, foreign };
     }),
     look("webhooks of others", () => checkOtherInjectors(target, { settings, book, isDefault: facts.isDefault })),
     look("nodes", () => checkNodes(target, settings, book)),

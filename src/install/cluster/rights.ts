@@ -84,7 +84,8 @@ function unique(rights: readonly Right[]): readonly Right[] {
 export function rightsText(rights: readonly Right[]): readonly string[] {
   const verbs = new Map<string, string[]>();
   for (const { verb, group, resource, namespace } of rights) {
-    const what = `${resource}${group === "" ? "" : `.${group}`}${namespace === undefined ? " in the whole cluster" : ` in ${namespace}`}`;
+    const [name, ...below] = resource.split("/");
+    const what = `${name}${group === "" ? "" : `.${group}`}${below.map((part) => `/${part}`).join("")}${namespace === undefined ? " in the whole cluster" : ` in ${namespace}`}`;
     verbs.set(what, [...(verbs.get(what) ?? []), verb]);
   }
   return [...verbs].map(([what, list]) => `${list.join(", ")} ${what}`);
