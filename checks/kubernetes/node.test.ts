@@ -167,6 +167,20 @@ describe("the test node, by kubectl", () => {
     expect((await exec("sleep", "no-such-program")).code).not.toBe(0);
   });
 
+  test("port-forward: to the pod's own loopback, connection after connection; a closed port says so", async () => {
+    const script = `
+      kubectl --context ${context} port-forward -n foo deployment/web 18080:8080 18081:9 > "$1" 2>&1 & forwarding=$!
+      for try in $(seq 100); do grep -q 18081 "$1" && break; sleep 0.1; done
+      for try in 1 2 3; do curl -sS -m 5 http://127.0.0.1:18080/; done
+      curl -sS -m 5 http://127.0.0.1:18081/ && echo answered
+      kill $forwarding; wait $forwarding; cat "$1"`;
+    const { stdout } = await ground.run(["sh", "-c", script, "sh", join(ground.folder, "port-forward.log")]);
+    const lines = stdout.split("\n");
+    expect(lines.slice(0, 3).every((line) => line.startsWith("web-"))).toBe(true);
+    expect(stdout).not.toContain("answered");
+    expect(stdout).toContain("error forwarding port 9 to pod");
+  });
+
   test("logs: all, the last lines, of one container, of the run before, and as they come", async () => {
     await apply(
       pod("talker", {

@@ -94,6 +94,11 @@ export class ContainerRun {
     return this.#process && this.#exec;
   }
 
+  /** In front of a command in its pod's network. */
+  get enter(): readonly string[] {
+    return this.#host.place().enter;
+  }
+
   /** The log of its current run, or of the one before. */
   logFile(previous = false): string {
     const run = Math.max(0, this.#runs - 1 - (previous ? 1 : 0));

@@ -9,6 +9,7 @@ import { type Channels, serveChannels } from "./channels.ts";
 import { quote } from "./container-root.ts";
 import type { ContainerRun } from "./container-run.ts";
 import { sendLog } from "./log-stream.ts";
+import { servePortForward } from "./port-forward.ts";
 
 /** Finds a container of a pod of this node. */
 export type FindContainer = (namespace: string, pod: string, container: string) => ContainerRun | undefined;
@@ -42,13 +43,19 @@ export async function startKubeletApi(
       socket.end(
         `HTTP/1.1 ${status}\r\ncontent-type: text/plain\r\ncontent-length: ${Buffer.byteLength(text)}\r\nconnection: close\r\n\r\n${text}`,
       );
+    const url = new URL(request.url ?? "/", "https://kubelet");
+    const [, verb, namespace, pod] = url.pathname.split("/").map(decodeURIComponent);
+    if (verb === "portForward") {
+      const anyOf = find(namespace ?? "", pod ?? "", "");
+      if (!anyOf) return refuse("404 Not Found", `no such pod: ${url.pathname}`);
+      return servePortForward(request, socket, head, anyOf.enter);
+    }
     if (request.headers.upgrade?.toLowerCase() !== "websocket") {
       return refuse(
         "400 Bad Request",
         "the test node speaks WebSocket only: the API server needs --feature-gates=TranslateStreamCloseWebsocketRequests=false",
       );
     }
-    const url = new URL(request.url ?? "/", "https://kubelet");
     const target = targetOf(url);
     const run = target && find(target.namespace, target.pod, target.container);
     if (!target || !run) return refuse("404 Not Found", `no such container: ${url.pathname}`);
