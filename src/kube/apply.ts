@@ -45,7 +45,7 @@ export interface ObjectApiOptions {
  */
 const tries = 12;
 const retry = { firstMs: 300, maxMs: 3_000 };
-const passing: readonly string[] = ["kube/unreachable", "kube/throttled", "kube/server-error"];
+const passing: readonly string[] = ["kube/gone", "kube/unreachable", "kube/throttled", "kube/server-error"];
 
 /**
  * Single objects of a cluster: read, applied by the server, deleted, looked for by label; and what the caller may do.
@@ -157,13 +157,13 @@ export class ObjectApi {
       kind,
       ...(namespace === undefined ? {} : { namespace }),
     };
-    const found: KubeObject[] = [];
-    const never = new AbortController().signal;
-    for await (const page of listPages(this.#options.client, collection, this.#options.signal ?? never, {
-      labelSelector,
-    }))
-      found.push(...page.objects);
-    return found;
+    const { client, signal = new AbortController().signal } = this.#options;
+    // From the first page on each time: what came before is void when the list breaks off.
+    return await this.#persist(async () => {
+      const found: KubeObject[] = [];
+      for await (const page of listPages(client, collection, signal, { labelSelector })) found.push(...page.objects);
+      return found;
+    });
   }
 
   /** Whether the caller has a right. */
@@ -199,10 +199,16 @@ export class ObjectApi {
   }
 
   async #ask<T>(request: Parameters<KubeClient["json"]>[0]): Promise<T> {
-    const { client, clock, random, signal } = this.#options;
+    const { client, signal } = this.#options;
+    return await this.#persist(() => client.json<T>({ ...request, ...(signal ? { signal } : {}) }));
+  }
+
+  /** Does it again while what keeps it from being done may pass. */
+  async #persist<T>(work: () => Promise<T>): Promise<T> {
+    const { clock, random, signal } = this.#options;
     for (let attempt = 1; ; attempt++) {
       try {
-        return await client.json<T>({ ...request, ...(signal ? { signal } : {}) });
+        return await work();
       } catch (caught) {
         const failure = Failure.from(caught);
         const again = passing.includes(failure.code) || isRace(failure);

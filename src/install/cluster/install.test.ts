@@ -356,6 +356,15 @@ describe("installation", () => {
 });
 
 describe("uninstallation", () => {
+  test("waits for a server that is busy, whatever it is asked", async () => {
+    const fake = cluster();
+    await install(fake);
+    let busy = 0;
+    fake.failing = () => (++busy % 3 === 0 ? new Failure("kube/throttled", "storage is (re)initializing") : undefined);
+    await uninstall(fake);
+    expect(fake.get("Deployment", `${namespace}/isthmus`)).toBeUndefined();
+  });
+
   test("leaves the cluster as it was, object by object, and can be run twice", async () => {
     const fake = cluster();
     const before = structuredClone(fake.objects);
