@@ -172,7 +172,7 @@ ${custom ? "import custom/*.server\n" : ""}`;
     const read = (name: string) =>
       api.get({ apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace: "kube-system" } });
     const [main, extra] = [await read("coredns"), await read("coredns-custom")];
-    const wanted = new Map([[file, (main?.["data"] as { Corefile: string }).Corefile]]);
+    const wanted = new Map([[file, (main?.["data"] as { Corefile: string } | undefined)?.Corefile ?? ""]]);
     for (const [key, text] of Object.entries((extra?.["data"] ?? {}) as Record<string, string>))
       wanted.set(join(folder, "custom", key), text);
     for (const [path, text] of wanted) writeFileSync(path, text);

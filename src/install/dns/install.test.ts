@@ -328,7 +328,7 @@ describe("what is not there", () => {
     const cluster = coreDnsCluster();
     for (const object of meshDns(["None"])) cluster.put(object);
     await expect(install(cluster)).rejects.toMatchObject({ code: "clusterdns/no-address" });
-    cluster.deps.api.delete({
+    await cluster.deps.api.delete({
       apiVersion: "v1",
       kind: "Service",
       metadata: { name: "isthmus-dns", namespace: "isthmus-system" },
