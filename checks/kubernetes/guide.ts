@@ -37,6 +37,10 @@ export function guideOn(dataPlane: "embedded" | "envoy"): void {
       await makeCertificates(clusters);
       await createCacerts(clusters);
       await install(clusters, `--set dataPlane=${dataPlane}`);
+      for (const context of clusters.contexts) {
+        const added = compareInventories(before.get(context)!, await takeInventory(clusters, context));
+        expect(added).toEqual(expect.arrayContaining(["new: Deployment.apps isthmus-system/isthmus"]));
+      }
       for (const number of [1, 2]) {
         const there = await clusters.must(
           `kubectl get --context=$CTX_CLUSTER${number} -n isthmus-system deployments -o json`,
