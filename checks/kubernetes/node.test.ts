@@ -340,7 +340,9 @@ describe("the test node, by kubectl", () => {
   });
 
   test("a Job runs to its end; a failed liveness probe starts a container anew", async () => {
-    const template = { spec: { restartPolicy: "Never", containers: [busybox("c", "echo done")] } };
+    const sidecar = busybox("side", "exec sleep 31536", { restartPolicy: "Always" });
+    const spec = { restartPolicy: "Never", initContainers: [sidecar], containers: [busybox("c", "echo done")] };
+    const template = { spec: { terminationGracePeriodSeconds: 1, ...spec } };
     await apply(
       { apiVersion: "batch/v1", kind: "Job", metadata: { name: "once", namespace: "foo" }, spec: { template } },
       pod("sick", {
@@ -352,7 +354,11 @@ describe("the test node, by kubectl", () => {
       }),
     );
     await must(["wait", "-n", "foo", "--for=condition=Complete", "job/once", "--timeout=60s"]);
-    expect(await must(["logs", "-n", "foo", "job/once"])).toBe("done\n");
+    expect(await must(["logs", "-n", "foo", "job/once", "-c", "c"])).toBe("done\n");
+    const once = ["get", "pods", "-n", "foo", "-l", "job-name=once", "-o"];
+    const ends =
+      "jsonpath={.items[0].status.phase} {.items[0].status.initContainerStatuses[0].state.terminated.exitCode}";
+    expect(await must([...once, ends])).toBe("Succeeded 143");
     await eventually(
       () => get("pod", "sick", "{.status.containerStatuses[0].restartCount}"),
       (count) => Number(count) > 0,

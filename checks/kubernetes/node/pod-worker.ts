@@ -1,19 +1,14 @@
-import { backoffMs, explain, sleep } from "../../../src/base/index.ts";
+import { explain } from "../../../src/base/index.ts";
+import { ContainerKeeper, lookAgainMs } from "./container-keeper.ts";
 import { type ContainerHost, ContainerRun } from "./container-run.ts";
-import type { StartProblem } from "./container-start.ts";
 import { Deadline } from "./deadline.ts";
 import type { NodeParts } from "./node-parts.ts";
 import { isSidecar, type PodCondition, type PodObject } from "./pod-object.ts";
 import type { PodPlace } from "./pod-place.ts";
-import { podStatus, runsAgain } from "./pod-status.ts";
+import { podStatus } from "./pod-status.ts";
 import { PodVolumes } from "./pod-volumes.ts";
 import { StatusWriter } from "./status-writer.ts";
 
-/** How a container that ends is started again: at once, then later and later. A run longer than `settledMs` counts as good. */
-const restart = { firstMs: 2_000, maxMs: 60_000 };
-const settledMs = 60_000;
-/** How long what is missing is waited for before it is looked for again, when nobody says that it has come. */
-const lookAgainMs = 10_000;
 /** A pod that nobody may wait for still gets this long. */
 const leastGraceMs = 1_000;
 
@@ -29,6 +24,9 @@ export class PodWorker {
   #volumes: PodVolumes | undefined;
   /** Aborts when the pod is to end. */
   readonly #stopping = new AbortController();
+  /** Aborts then as well, and when all that it was to do is done. */
+  readonly #over = new AbortController();
+  readonly #keeper: ContainerKeeper;
   #deadline: Deadline | undefined;
   #news: AbortController = new AbortController();
   #conditions: readonly PodCondition[] = [];
@@ -50,6 +48,12 @@ export class PodWorker {
     };
     this.#init = (pod.spec.initContainers ?? []).map((spec) => new ContainerRun(spec, host));
     this.#main = pod.spec.containers.map((spec) => new ContainerRun(spec, host));
+    this.#keeper = new ContainerKeeper({
+      parts,
+      pod: () => this.#pod,
+      over: this.#over.signal,
+      news: () => this.#news.signal,
+    });
     this.#status = new StatusWriter(parts, pod, () => this.#statusNow());
     this.#running = this.#run().catch((caught) => {
       if (!this.stopping) parts.log.error({ pod: pod.metadata.name, error: explain(caught) }, "pod failed");
@@ -113,11 +117,11 @@ export class PodWorker {
     await this.#untilMounted();
     for (const run of this.#init) {
       if (isSidecar(run.spec)) await this.#startSidecar(run);
-      else if (!(await this.#runToEnd(run))) return await this.#finish();
+      else if (!(await this.#keeper.runToEnd(run))) return await this.#finish();
     }
     const ends: Promise<void>[] = [];
     for (const run of this.#main) {
-      const { first, end } = this.#supervise(run);
+      const { first, end } = this.#keeper.supervise(run);
       ends.push(end);
       await first;
     }
@@ -134,74 +138,14 @@ export class PodWorker {
       if (problem === undefined) break;
       this.#parts.record(this.#pod, "Warning", "FailedMount", problem);
       for (const run of [...this.#init, ...this.#main].slice(0, 1)) run.wait("ContainerCreating", problem);
-      await this.#pause(lookAgainMs, signal);
+      await this.#keeper.pause(lookAgainMs, signal);
     }
     this.#mounted = true;
   }
 
-  /** Sleeps, but wakes at news; throws when the pod is to end. */
-  async #pause(ms: number, news: AbortSignal = this.#news.signal): Promise<void> {
-    const signal = AbortSignal.any([news, this.#stopping.signal]);
-    await sleep(this.#parts.clock, ms, signal).catch(() => {});
-    this.#stopping.signal.throwIfAborted();
-  }
-
-  /** Starts a container, as often as it takes for what is missing to come. */
-  async #startOne(run: ContainerRun): Promise<void> {
-    let before: StartProblem | undefined;
-    for (;;) {
-      const { signal } = this.#news;
-      this.#stopping.signal.throwIfAborted();
-      const problem = await run.start();
-      if (problem === undefined) return;
-      if (before?.message !== problem.message)
-        this.#parts.record(this.#pod, "Warning", "Failed", `Error: ${problem.message}`);
-      before = problem;
-      await this.#pause(lookAgainMs, signal);
-    }
-  }
-
-  /** Runs a container again and again as its policy says. `first`: its first start is over; `end`: it will not run again. */
-  #supervise(run: ContainerRun): { readonly first: Promise<void>; readonly end: Promise<void> } {
-    let started = () => {};
-    let gaveUp: (why: unknown) => void = () => {};
-    const first = new Promise<void>((resolve, reject) => {
-      started = resolve;
-      gaveUp = reject;
-    });
-    const end = (async () => {
-      for (let failures = 0; ; ) {
-        await this.#startOne(run);
-        started();
-        const began = this.#parts.clock.monotonic();
-        const { code } = await run.ended;
-        if (this.stopping || !runsAgain(run.spec, this.#policy, code)) return;
-        failures = this.#parts.clock.monotonic() - began > settledMs ? 1 : failures + 1;
-        await this.#backOff(run, failures);
-      }
-    })();
-    const settled = end.catch((caught) => {
-      if (!this.stopping) throw caught;
-    });
-    settled.then(started, gaveUp);
-    return { first, end: settled };
-  }
-
-  async #backOff(run: ContainerRun, failures: number): Promise<void> {
-    if (failures > 1) {
-      const ms = backoffMs(failures - 1, restart, () => 1);
-      const { name, namespace, uid } = this.#pod.metadata;
-      const message = `back-off ${Math.round(ms / 1000)}s restarting failed container=${run.spec.name} pod=${name}_${namespace}(${uid})`;
-      run.wait("CrashLoopBackOff", message);
-      this.#parts.record(this.#pod, "Warning", "BackOff", `Back-off restarting failed container ${run.spec.name}`);
-      await sleep(this.#parts.clock, ms, this.#stopping.signal);
-    }
-    this.#stopping.signal.throwIfAborted();
-  }
-
   /** A sidecar is started and stays; the next container waits until it is up. */
   async #startSidecar(run: ContainerRun): Promise<void> {
-    const { first } = this.#supervise(run);
+    const { first } = this.#keeper.supervise(run);
     await first;
     while (!run.started) {
       this.#stopping.signal.throwIfAborted();
@@ -209,25 +153,9 @@ export class PodWorker {
     }
   }
 
-  /** Whether it ended well, or never will. */
-  async #runToEnd(run: ContainerRun): Promise<boolean> {
-    for (let failures = 1; ; failures++) {
-      await this.#startOne(run);
-      const { code } = await run.ended;
-      this.#stopping.signal.throwIfAborted();
-      if (code === 0) return true;
-      if (this.#policy === "Never") return false;
-      await this.#backOff(run, failures);
-    }
-  }
-
-  get #policy(): string {
-    return this.#pod.spec.restartPolicy ?? "Always";
-  }
-
   /** A probe gave it up: it is ended, and its supervisor starts it again. */
   async #replace(run: ContainerRun): Promise<void> {
-    if (this.stopping) return;
+    if (this.#over.signal.aborted) return;
     const message = `Container ${run.spec.name} failed its probe, will be restarted`;
     this.#parts.record(this.#pod, "Normal", "Killing", message);
     const graceMs = (this.#pod.spec.terminationGracePeriodSeconds ?? 30) * 1000;
@@ -238,21 +166,24 @@ export class PodWorker {
 
   /** All that was to be done is done: sidecars end, and the place is given back. The object stays until it is deleted. */
   async #finish(): Promise<void> {
-    await this.#stopSidecars(
-      new Deadline(this.#parts.clock, (this.#pod.spec.terminationGracePeriodSeconds ?? 30) * 1000),
-    );
+    this.#over.abort(new Error("the pod has done its work"));
+    const graceMs = (this.#pod.spec.terminationGracePeriodSeconds ?? 30) * 1000;
+    const deadline = new Deadline(this.#parts.clock, Math.max(leastGraceMs, graceMs));
+    await this.#stopSidecars(deadline);
+    deadline.cancel();
     if (this.stopping) return;
     await this.#leave();
     this.#publish();
   }
 
+  /** Those that were started last end first. */
   async #stopSidecars(deadline: Deadline): Promise<void> {
     for (const run of this.#init.toReversed()) await run.stop(deadline);
-    deadline.cancel();
   }
 
   async #stop(graceMs: number, remove: boolean): Promise<void> {
     this.#stopping.abort(new Error("the pod is deleted"));
+    this.#over.abort(this.#stopping.signal.reason);
     this.#news.abort();
     this.#wake();
     this.#publish();

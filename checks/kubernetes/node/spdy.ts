@@ -25,7 +25,9 @@ export function serveSpdy(socket: Duplex, head: Buffer, onStream: (stream: SpdyS
   const inflate = createInflate({ dictionary: spdyDictionary });
   const deflate = createDeflate({ dictionary: spdyDictionary });
   const takers = new Map<number, { data: (bytes: Buffer) => void; end: () => void }>();
-  const fail = () => socket.destroy();
+  const fail = () => {
+    socket.destroy();
+  };
   inflate.on("error", fail);
   deflate.on("error", fail);
   socket.on("close", () => {
@@ -86,7 +88,7 @@ export function serveSpdy(socket: Duplex, head: Buffer, onStream: (stream: SpdyS
     });
   };
 
-  const frame = async (header: Buffer, body: Buffer) => {
+  const frame = async (header: Buffer, body: Buffer): Promise<void> => {
     const flags = header.readUInt8(4);
     if ((header.readUInt8(0) & 0x80) === 0) {
       const id = header.readUInt32BE(0);
@@ -96,13 +98,15 @@ export function serveSpdy(socket: Duplex, head: Buffer, onStream: (stream: SpdyS
     }
     switch (header.readUInt16BE(2)) {
       case synStream:
-        return await open(flags, body);
+        await open(flags, body);
+        return;
       case rstStream:
         takers.get(body.readUInt32BE(0))?.end();
         takers.delete(body.readUInt32BE(0));
         return;
       case ping:
-        return control(ping, 0, body);
+        control(ping, 0, body);
+        return;
       case goAway:
         socket.end();
     }
