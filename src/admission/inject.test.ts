@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest";
 import { plainObjects, writeManifest } from "../resources/index.ts";
 import { inject } from "./inject.ts";
 import { jsonPatch } from "./patch.ts";
-import type { ContainerJson, PodJson } from "./pod.ts";
+import type { ContainerJson, PodJson, ProbeJson } from "./pod.ts";
 import { defaultInjectionSettings, type InjectionSettings } from "./settings.ts";
 
 const settings = defaultInjectionSettings({ cluster: "cluster1", tag: "1.2.3" });
@@ -200,7 +200,7 @@ describe("probes", () => {
       "/app-health/web/startupz": { grpc: { port: 9000, service: "web" } },
     });
   });
-  const withProbe = (probe: object, annotations = {}): PodJson => ({
+  const withProbe = (probe: ProbeJson, annotations = {}): PodJson => ({
     metadata: { annotations },
     spec: { containers: [{ name: "a", readinessProbe: probe }] },
   });

@@ -7,7 +7,7 @@ import { type TestAuthority, testAuthority } from "../testing/index.ts";
 import type { Ip } from "../values/index.ts";
 import { defaultInjectionSettings } from "./settings.ts";
 import { applyPatch } from "./testdata/apply-patch.ts";
-import { startWebhooks } from "./webhooks.ts";
+import { type ServingMaterial, startWebhooks } from "./webhooks.ts";
 
 const host = "isthmus.isthmus-system.svc";
 const authority = await testAuthority();
@@ -23,7 +23,7 @@ async function scene() {
   const scope = new Scope();
   onTestFinished(() => scope.close());
   const metrics = new Metrics();
-  const material = new Cell(first);
+  const material = new Cell<ServingMaterial>(first);
   const settings = new Cell(defaultInjectionSettings({ cluster: "c", tag: "1" }));
   const serverVersion = new Cell<{ major: number; minor: number } | undefined>({ major: 1, minor: 33 });
   const deps = { clock: systemClock, log: silentLogger, metrics };
