@@ -31,9 +31,19 @@ export function upgradeCommand(): Command {
         await inEach(targets, telling, async (target, tell) => {
           const plan = await planSwitch(target, flags.to);
           const [prepared] = await prepare([target], plan.to.settings, telling);
+          // Run again after the switch, the old one is the only other; of several nobody can tell.
           const others = prepared!.checked.facts.installed.filter(({ revision }) => revision !== flags.to);
+          const old = plan.from ? [plan.from] : others;
+          if (flags.removeOld && old.length > 1)
+            throw new Failure(
+              "install/revision",
+              `there are ${others.map((one) => `"${one.revision}"`).join(", ")} beside`,
+              {
+                hint: "say which is to go: isthmus uninstall --revision NAME",
+              },
+            );
           await switchTo(target, plan, { facts: prepared!.checked.facts, timeoutMs }, tell);
-          for (const { revision } of others) {
+          for (const { revision } of old) {
             for (const line of await stillOn(target, revision))
               tell({ kind: "note", text: `still on "${revision}": ${line}; kubectl rollout restart moves them` });
             if (flags.removeOld) {
