@@ -41,7 +41,10 @@ export async function startClusters(): Promise<Ground> {
         if (said.includes("export KUBECONFIG=")) resolve();
       });
     }
-    up.once("exit", () => reject(new Error(`the clusters did not come up: ${said}`)));
+    up.once("exit", () => {
+      rmSync(folder, { recursive: true, force: true });
+      reject(new Error(`the clusters did not come up: ${said}`));
+    });
   });
   const scope = new Scope();
   const ran = (program: string, args: readonly string[], input?: string) =>
@@ -69,7 +72,7 @@ export async function startClusters(): Promise<Ground> {
       await scope.close();
       up.kill("SIGTERM");
       await gone;
-      rmSync(folder, { recursive: true });
+      rmSync(folder, { recursive: true, force: true });
     },
   };
 }
