@@ -13,6 +13,9 @@ export default defineConfig({
       "checks/kubernetes/*.test.ts",
       "checks/scenarios/run/**",
       "checks/soak/soak.test.ts",
+      // Real clusters and real CoreDNS programs, which are built first: `npm run test:kubernetes`.
+      "checks/dns/**",
+      "checks/kubernetes/*.test.ts",
       "node_modules/**",
     ],
     maxWorkers: 2,

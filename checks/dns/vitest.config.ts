@@ -1,10 +1,10 @@
 import { defineConfig } from "vitest/config";
 
-// Real API servers and a real CoreDNS that reads what is written there.
+// Real CoreDNS programs, and real API servers whose ConfigMaps they read.
 export default defineConfig({
   test: {
     root: new URL("../..", import.meta.url).pathname,
-    include: ["checks/dns/*.real.ts"],
+    include: ["checks/dns/*.test.ts", "checks/dns/*.real.ts"],
     fileParallelism: false,
     maxWorkers: 1,
     retry: 1,

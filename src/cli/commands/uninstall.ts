@@ -4,13 +4,16 @@ import {
   injectedPods,
   nameOf,
   planUninstall,
+  removeClusterDns,
   rightsText,
   rightsToUninstall,
   rightsVerdict,
   type Target,
+  type Tell,
   type UninstallPlan,
   uninstallFrom,
 } from "../../install/index.ts";
+import { writtenText } from "../dns-text.ts";
 import { type ClusterFlags, confirmed, timeoutOf, withClusters, withTimeout } from "../install-flags.ts";
 import { printLine } from "../output.ts";
 import { inEach, Telling, withTargets } from "../side-by-side.ts";
@@ -52,7 +55,11 @@ export function uninstallCommand(): Command {
         const question = `Remove ${count} objects from ${busy.map(({ context }) => context).join(", ")}?`;
         if (!(await confirmed(question, { yes: flags.yes, otherwise: "refuse" })))
           throw new Failure("install/declined", "nothing was done");
-        await inEach(busy, telling, (target, tell) => uninstallFrom(target, plans.get(target)!, wish, tell));
+        await inEach(busy, telling, async (target, tell) => {
+          // While the mesh's DNS still answers: a name that nobody asks for any more cannot fail.
+          if (flags.revision === undefined) await forgetDns(target, "isthmus-system", tell);
+          await uninstallFrom(target, plans.get(target)!, wish, tell);
+        });
       }),
     );
 }
@@ -66,6 +73,19 @@ async function mayUninstall({ api, context }: Target): Promise<void> {
   if (verdict.kind !== "missing") return;
   const lines = rightsText(verdict.rights).map((line) => `  ${line}`);
   throw new Failure("install/checks", `nothing was deleted in ${context}: you lack these rights:\n${lines.join("\n")}`);
+}
+
+/** What `isthmus dns install` wrote goes as well; who may not write there hears of it, and the rest goes on. */
+async function forgetDns({ api, clock }: Target, namespace: string, tell: Tell): Promise<void> {
+  const wish = { domains: undefined, dryRun: false, restart: false, waitMs: 0 };
+  try {
+    const { written } = await removeClusterDns(wish, { api, clock, random: Math.random, namespace });
+    for (const one of written) tell({ kind: "done", text: writtenText(one, "is as it was without the mesh") });
+  } catch (caught) {
+    const { code, message } = Failure.from(caught);
+    if (code === "clusterdns/none") return;
+    tell({ kind: "note", text: `the cluster's DNS may still ask the mesh (${message}): isthmus dns remove` });
+  }
 }
 
 async function warnOfUsers(target: Target, revision: string | undefined, warn: (text: string) => void): Promise<void> {
