@@ -111,6 +111,21 @@ test("an image is named by its parts, or as a whole", () => {
   expect(imageOf({ image: `a@sha256:${"0".repeat(64)}`, dataPlane: "envoy" })).toBe(`a@sha256:${"0".repeat(64)}`);
 });
 
+test("the proxy asks the control plane of its revision, by the name that is in that one's certificate", () => {
+  const asked = (own: InjectionSettings) => {
+    const args = proxyOf(injected(plain, { settings: own }).pod)["args"] as readonly string[];
+    return ["--discovery", "--server-name"].map((option) => args[args.indexOf(option) + 1]);
+  };
+  const of = (revision: string) => defaultInjectionSettings({ cluster: "cluster1", tag: "1.2.3", revision });
+  expect(asked(of("default"))).toEqual(["isthmus.isthmus-system.svc:15012", "isthmus.isthmus-system.svc"]);
+  expect(asked(of("canary"))).toEqual(["isthmus-canary.isthmus-system.svc:15012", "isthmus-canary.isthmus-system.svc"]);
+  // Reached another way, its certificate is the same.
+  expect(asked({ ...of("canary"), discovery: "10.0.0.9:15012" })).toEqual([
+    "10.0.0.9:15012",
+    "isthmus-canary.isthmus-system.svc",
+  ]);
+});
+
 describe("order of containers", () => {
   const own: PodJson = { ...plain, spec: { ...plain.spec, initContainers: [{ name: "prepare" }] } };
   test("a native sidecar comes before the pod's own init containers, the rules before it", () => {

@@ -1,6 +1,6 @@
 import type { ContainerJson, Json } from "./pod.ts";
 import type { AppProbers } from "./probes.ts";
-import type { InjectionSettings } from "./settings.ts";
+import { controlPlaneName, type InjectionSettings } from "./settings.ts";
 import type { PodWishes } from "./wishes.ts";
 
 export const proxyName = "istio-proxy";
@@ -74,8 +74,7 @@ function proxyArgs({ settings, wishes }: Pick<ProxyPlace, "settings" | "wishes">
     ["--cluster", settings.cluster],
     ["--labels-file", "/etc/istio/pod/labels"],
     ["--discovery", settings.discovery],
-    // Of every revision's certificate one of the names.
-    ["--server-name", `isthmus.${settings.systemNamespace}.svc`],
+    ["--server-name", controlPlaneName(settings)],
     ["--root-cert", "/var/run/secrets/istio/root-cert.pem"],
     ["--token", "/var/run/secrets/tokens/istio-token"],
     ["--trust-domain", settings.trustDomain],

@@ -80,17 +80,24 @@ export interface CaptureSettings {
 /** What every installation must say; all else has a value that fits most. */
 export type OwnSettings = Pick<InjectionSettings, "cluster" | "tag"> & Partial<Omit<InjectionSettings, "version">>;
 
+/** The name of the revision's Service, and the one that its certificate has whatever way it is reached. */
+export function controlPlaneName({
+  systemNamespace,
+  revision,
+}: Pick<InjectionSettings, "systemNamespace" | "revision">): string {
+  return `${revision === "default" ? "isthmus" : `isthmus-${revision}`}.${systemNamespace}.svc`;
+}
+
 /** The settings of an installation: its own, and for the rest those that fit most. */
 export function defaultInjectionSettings(own: OwnSettings): InjectionSettings {
   const { systemNamespace = "isthmus-system", revision = "default" } = own;
-  const service = revision === "default" ? "isthmus" : `isthmus-${revision}`;
   return {
     hub: "isthmus",
     image: "isthmus",
     imagePullPolicy: null,
     imagePullSecrets: [],
     dataPlane: "embedded",
-    discovery: `${service}.${systemNamespace}.svc:15012`,
+    discovery: `${controlPlaneName({ systemNamespace, revision })}:15012`,
     trustDomain: "cluster.local",
     clusterDomain: "cluster.local",
     network: null,
