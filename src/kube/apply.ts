@@ -115,6 +115,18 @@ export class ObjectApi {
     });
   }
 
+  /** Changes fields of an object that is there (RFC 7386): null takes one away, lists are replaced whole. */
+  async merge(name: ObjectName, fields: object): Promise<void> {
+    const kind = await this.#mustServe(name);
+    await this.#ask({
+      method: "PATCH",
+      path: objectPath(kind, name.metadata),
+      query: { fieldManager: this.#options.fieldManager },
+      body: fields,
+      contentType: "application/merge-patch+json",
+    });
+  }
+
   /** Whether there was something to delete. What depends on it goes first, when `foreground` says so. */
   async delete(
     name: ObjectName,

@@ -1,4 +1,5 @@
 import { Failure } from "../base/index.ts";
+import { mergePatch } from "./kube-writes.ts";
 
 interface StoredObject {
   readonly apiVersion: string;
@@ -17,6 +18,7 @@ interface AnyRequest {
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
   readonly body?: unknown;
+  readonly contentType?: string;
 }
 
 interface AnyKind {
@@ -136,7 +138,7 @@ export class FakeCluster {
     return [...builtIn, ...custom];
   }
 
-  #answer({ method = "GET", path, query = {}, body }: AnyRequest): unknown {
+  #answer({ method = "GET", path, query = {}, body, contentType }: AnyRequest): unknown {
     if (path === "/version") return this.version;
     if (path === "/apis") {
       const versions = new Set(
@@ -171,6 +173,12 @@ export class FakeCluster {
     const key = `${kind.kind} ${kind.namespaced ? `${namespace}/` : ""}${name}`;
     if (method === "GET") return this.objects.get(key) ?? miss(path);
     if (method === "DELETE") return this.#delete(key, path, (body as { dryRun?: unknown }).dryRun !== undefined);
+    if (contentType === "application/merge-patch+json") {
+      const merged = mergePatch(this.objects.get(key) ?? miss(path), body) as StoredObject;
+      this.writes.push(`MERGE ${key}`);
+      this.objects.set(key, merged);
+      return merged;
+    }
     return this.#apply(key, body as StoredObject, {
       namespace,
       force: query["force"] === true,
@@ -228,6 +236,13 @@ export class FakeCluster {
       const caBundle = kept.find(({ name }) => name === webhook.name)?.clientConfig.caBundle;
       if (caBundle !== undefined) webhook.clientConfig = { ...webhook.clientConfig, caBundle };
     }
+    // Whoever put a root into a webhook owns that: the webhook stays when its other owner lets go, with nothing else in it.
+    const half = kept.filter(
+      ({ name, clientConfig }) =>
+        clientConfig.caBundle !== undefined &&
+        !(object["webhooks"] as typeof kept | undefined)?.some((one) => one.name === name),
+    );
+    if (half.length > 0) throw new Failure("kube/invalid", `${key} is invalid: ${half[0]!.name}: Required value`);
     if (dryRun) return object;
     this.writes.push(`PATCH ${key}`);
     this.onApply(object);

@@ -1,5 +1,5 @@
 import { Failure, within } from "../../base/index.ts";
-import type { ObjectApi } from "../../kube/index.ts";
+import type { KubeObject, ObjectApi } from "../../kube/index.ts";
 import { componentLabel, isOurs, revisionLabel, rootConfigMap } from "../names.ts";
 import { type Manifest, nameOf } from "../render/object.ts";
 import { ourSelector } from "./facts.ts";
@@ -14,7 +14,14 @@ export async function applyOne(api: ObjectApi, manifest: Manifest): Promise<void
   const name = nameOf(manifest);
   try {
     const live = await api.get(manifest);
-    await api.apply(manifest, { force: !live || isOurs(live) });
+    const ours = !live || isOurs(live);
+    if (live && ours && staleWebhooks(live, manifest).length > 0) {
+      const webhooks = webhooksOf(live).filter(({ name: kept }) =>
+        webhooksOf(manifest).some((one) => one.name === kept),
+      );
+      await api.merge(manifest, { webhooks });
+    }
+    await api.apply(manifest, { force: ours });
   } catch (caught) {
     const failure = Failure.from(caught);
     if (failure.code !== "kube/conflict") throw within(name, failure);
@@ -27,6 +34,22 @@ export async function applyOne(api: ObjectApi, manifest: Manifest): Promise<void
       },
     );
   }
+}
+
+interface Webhook {
+  readonly name: string;
+}
+
+function webhooksOf(object: { readonly [field: string]: unknown }): readonly Webhook[] {
+  return (object["webhooks"] ?? []) as readonly Webhook[];
+}
+
+/**
+ * Webhooks that are there and not wanted any more. An apply that leaves them out takes away what we own of them: the root
+ * that the control plane put in stays, and what is left is refused as incomplete. So they have to be taken out whole.
+ */
+export function staleWebhooks(live: KubeObject, wanted: Manifest): readonly Webhook[] {
+  return webhooksOf(live).filter(({ name }) => !webhooksOf(wanted).some((one) => one.name === name));
 }
 
 /** Kinds that are never pruned: shared by revisions, or made by a running control plane. */

@@ -3,6 +3,7 @@ import type { KubeObject, ObjectApi } from "../../kube/index.ts";
 import { isOurs } from "../names.ts";
 import { type Manifest, nameOf } from "../render/object.ts";
 import { isMapping } from "../settings/field.ts";
+import { staleWebhooks } from "./apply.ts";
 
 /** What applying one object would do. */
 export type Change =
@@ -20,9 +21,13 @@ export async function changesOf(api: ObjectApi, manifests: readonly Manifest[]):
 async function changeOf(api: ObjectApi, manifest: Manifest): Promise<Change> {
   const live = await api.get(manifest);
   try {
-    const after = await api.apply(manifest, { force: !live || isOurs(live), dryRun: true });
+    // What is to be taken out first is there still in a dry run.
+    const stale = live ? staleWebhooks(live, manifest) : [];
+    const webhooks = [...((manifest["webhooks"] ?? []) as typeof stale), ...stale];
+    const tried = stale.length === 0 ? manifest : { ...manifest, webhooks };
+    const after = await api.apply(tried, { force: !live || isOurs(live), dryRun: true });
     if (!live) return { kind: "created", manifest };
-    const lines = differences(essence(live), essence(after));
+    const lines = differences(essence(live), essence(stale.length === 0 ? after : withoutWebhooks(after, stale)));
     return lines.length === 0 ? { kind: "unchanged", manifest } : { kind: "changed", manifest, lines };
   } catch (caught) {
     const failure = Failure.from(caught);
@@ -30,6 +35,11 @@ async function changeOf(api: ObjectApi, manifest: Manifest): Promise<Change> {
     const early = failure.code === "kube/kind" || failure.code === "kube/not-found";
     return early && !live ? { kind: "created", manifest } : { kind: "refused", manifest, failure };
   }
+}
+
+function withoutWebhooks(object: KubeObject, stale: ReturnType<typeof staleWebhooks>): KubeObject {
+  const webhooks = (object["webhooks"] ?? []) as typeof stale;
+  return { ...object, webhooks: webhooks.filter(({ name }) => !stale.some((one) => one.name === name)) };
 }
 
 /** An object without what the server keeps about it. */
