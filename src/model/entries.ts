@@ -68,9 +68,16 @@ function readAddresses(entry: ServiceEntry): EntryAddresses {
   return { single, ranges };
 }
 
-/** Whether the mesh gives this host an address of its own: it has none, and calls go to endpoints that the mesh picks. */
-export function wantsAddress(entry: ServiceEntry, host: Hostname): boolean {
-  return entry.spec.addresses.length === 0 && entry.spec.resolution !== "NONE" && !isWildcard(host);
+/** A ServiceEntry's label with the value `false`: its hosts get no automatic address. Any other value is as good as none. */
+export const allocationLabel = "networking.istio.io/enable-autoallocate-ip";
+
+/**
+ * Whether the mesh gives this host an address of its own: it has none, calls go to endpoints that the mesh picks, and its
+ * author does not say no.
+ */
+export function wantsAddress({ spec, metadata }: ServiceEntry, host: Hostname): boolean {
+  if (metadata.labels[allocationLabel] === "false") return false;
+  return spec.addresses.length === 0 && spec.resolution !== "NONE" && !isWildcard(host);
 }
 
 /** One service per host of the entry; they share everything but name, and addresses where those were given. */

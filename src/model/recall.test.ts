@@ -14,14 +14,16 @@ interface Written {
   readonly given?: Readonly<Record<string, string>>;
   readonly addresses?: readonly string[];
   readonly hosts?: readonly string[];
+  readonly labels?: Readonly<Record<string, string>>;
 }
 
-function entry(name: string, { born, given = {}, addresses = [], hosts = [`${name}.example`] }: Written): ServiceEntry {
+function entry(name: string, written: Written): ServiceEntry {
+  const { born, given = {}, addresses = [], hosts = [`${name}.example`], labels = {} } = written;
   const decoded = decodeResource(
     {
       apiVersion: "networking.istio.io/v1",
       kind: "ServiceEntry",
-      metadata: { namespace: "foo", name, creationTimestamp: new Date(born * 1_000).toISOString() },
+      metadata: { namespace: "foo", name, labels, creationTimestamp: new Date(born * 1_000).toISOString() },
       spec: {
         hosts,
         addresses,
@@ -115,4 +117,21 @@ test("replicas that saw things in different order agree once it is written down"
   const backwards = mesh(Object.fromEntries([...names].reverse().map((name, born) => [name, { born }])));
   expect(given(mesh(written, backwards))).toEqual(given(leader));
   expect(given(mesh(written))).toEqual(given(leader));
+});
+
+test("an entry whose label says no gets no address, and gives back what it had; without the label it gets one", () => {
+  const labels = { "networking.istio.io/enable-autoallocate-ip": "false" };
+  const had = { born: 1, given: { "a.example": "240.240.7.7" } };
+  const never = mesh({ a: { ...had, labels }, b: { born: 2 } });
+  expect(Object.keys(given(never))).toEqual(["b.example"]);
+  expect(never.services.get("a.example" as never)?.addresses).toEqual([]);
+  expect(never.findings).toEqual([]);
+  expect(given(mesh({ a: { ...had, labels } }, mesh({ a: had })))).toEqual({});
+  expect(given(mesh({ a: had }, mesh({ a: { ...had, labels } })))).toEqual({ "a.example": "240.240.7.7" });
+  const written = mesh({ a: { born: 1, labels, addresses: ["240.0.0.2"] } });
+  expect(written.services.get("a.example" as never)?.addresses).toEqual(["240.0.0.2"]);
+  for (const value of ["true", "", "no"])
+    expect(given(mesh({ a: { ...had, labels: { "networking.istio.io/enable-autoallocate-ip": value } } }))).toEqual({
+      "a.example": "240.240.7.7",
+    });
 });
