@@ -1,5 +1,6 @@
 // Puts together exactly what goes into the image: dist without maps of sources, and the packages that it runs with, as the
-// lock file has them, copied from node_modules. Needs no network. Prints what each part weighs.
+// lock file has them, copied from node_modules, with the rights that it has in the image: everybody reads, the owner writes.
+// Needs no network. Prints what each part weighs.
 //
 //   node scripts/image-context.mjs --out DIR [--envoy FILE]
 import { chmodSync, cpSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -29,9 +30,10 @@ cpSync(join(root, "LICENSE"), join(out, "LICENSE"));
 copy(join(root, "dist"), join(out, "dist"), (file) => !/\.(map|tsbuildinfo)$/.test(file));
 for (const path of runtimePackages()) copy(join(root, path), join(out, path), isNeeded);
 if (values.envoy) {
-  cpSync(values.envoy, join(out, "envoy"));
-  chmodSync(join(out, "envoy"), 0o555);
+  cpSync(values.envoy, join(out, "envoy"), { dereference: true });
+  chmodSync(join(out, "envoy"), 0o755);
 }
+readable(out);
 for (const part of readdirSync(out)) if (!part.startsWith(".")) console.log(`${megabytes(join(out, part))} ${part}`);
 
 /** Places in the lock file of what is neither for development nor missing here (an optional package of another platform). */
@@ -57,6 +59,16 @@ function isNeeded(file) {
 
 function copy(from, to, keep) {
   cpSync(from, to, { recursive: true, filter: (file) => keep(file) });
+}
+
+/** Whatever the umask of whoever built: the image runs as a user that owns none of it. */
+function readable(path) {
+  const { mode } = lstatSync(path);
+  if ((mode & 0o170000) === 0o120000) return; // a link has no rights of its own
+  const runs = (mode & 0o100) !== 0;
+  const isFolder = (mode & 0o170000) === 0o040000;
+  chmodSync(path, isFolder || runs ? 0o755 : 0o644);
+  if (isFolder) for (const entry of readdirSync(path)) readable(join(path, entry));
 }
 
 function megabytes(path) {
