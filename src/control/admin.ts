@@ -32,7 +32,7 @@ export function adminRoutes(parts: {
         findings: mesh.value.findings,
         receipts: ads.receipts,
         cacerts: cacerts.problem.value,
-        cluster: [...(leading?.trouble.lines() ?? []), ...leaseLines(leading)],
+        cluster: [...(leading?.troubles() ?? []), ...leaseLines(leading)],
       }),
     }),
     // For whoever changed something and wants to know when it holds: after this, wait until all in syncz are settled.

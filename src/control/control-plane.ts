@@ -192,6 +192,7 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
           {
             client,
             systemNamespace: settings.systemNamespace,
+            cluster: settings.cluster,
             revision: config.kubernetes.revision,
             me: config.kubernetes.me,
             store,

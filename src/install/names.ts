@@ -47,8 +47,15 @@ export function revisionNames(revision: string) {
     injector: revised("isthmus-sidecar-injector", revision),
     validator: revised("isthmus-validator", revision),
     leader: revised("isthmus-leader", revision),
+    refusals: revised("isthmus-refusals", revision),
     installation: revised("isthmus-installation", revision),
   };
+}
+
+/** Whether this is the ConfigMap in which replicas of some revision say what proxies refuse. */
+export function isRefusals(name: string): boolean {
+  const { refusals } = revisionNames("default");
+  return name === refusals || name.startsWith(`${refusals}-`);
 }
 
 /** Ports of the control plane's pods. */

@@ -1,15 +1,13 @@
-import type { Receipts } from "../../ads/index.ts";
 import type { Finding } from "../../model/index.ts";
 import type { Problem } from "../../sources/index.ts";
-import type { Origin } from "../../values/index.ts";
 import type { Complaint } from "./conditions.ts";
-import { bookKey } from "./object-book.ts";
+import { keyOf, type Refusal } from "./refusals.ts";
 
 /** What is wrong with objects of the API, by the object. What stands in files has no place there. */
 export function complaintsOf(parts: {
   readonly problems: readonly Problem[];
   readonly findings: readonly Finding[];
-  readonly receipts: Pick<Receipts, "all">;
+  readonly refusals: readonly Refusal[];
 }): ReadonlyMap<string, readonly Complaint[]> {
   const complaints = new Map<string, Complaint[]>();
   const add = (key: string | undefined, complaint: Complaint) => {
@@ -24,18 +22,11 @@ export function complaintsOf(parts: {
   }
   for (const { origin, severity, code, message, hint } of parts.findings)
     add(keyOf(origin), { by: "mesh", severity, code, message: `${message} [${hint}]` });
-  for (const { proxy, refused } of parts.receipts.all()) {
-    for (const { name, reason, origins } of refused.values()) {
-      const message = `proxy "${proxy}" refuses "${name}": ${reason}`;
-      for (const origin of origins)
-        add(keyOf(origin), { by: "proxy", severity: "error", code: "xds/refused", message });
-    }
+  for (const { object, resource, proxy, reason } of parts.refusals) {
+    const message = `proxy "${proxy}" refuses "${resource}": ${reason}`;
+    add(object, { by: "proxy", severity: "error", code: "xds/refused", message });
   }
   return complaints;
-}
-
-function keyOf({ kind, namespace, name, file }: Origin): string | undefined {
-  return file === undefined ? bookKey(kind, `${namespace}/${name}`) : undefined;
 }
 
 /** Keys of which something else is said than before. */

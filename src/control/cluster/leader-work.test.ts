@@ -222,6 +222,34 @@ test("a proxy that refuses what is made of an object says so at the object", asy
   await expect.poll(() => conditionsOf(api, "httpbin")?.[1], quick).toBe("Programmed True Programmed");
 });
 
+test("a proxy of another replica that refuses says so at the object too, until that replica's pod is gone", async () => {
+  const api = await cluster();
+  const pod = (name: string) => ({
+    metadata: { namespace: "isthmus-system", name },
+    spec: { containers: [{ name: "isthmus" }] },
+    status: { phase: "Running" },
+  });
+  for (const name of ["a", "b"]) api.put(api1("pods"), pod(name));
+  api.put(entries, entry("httpbin"));
+  const at = folders();
+  const leader = await running(at, within(api, { me: "a" }));
+  await expect.poll(() => leader.ask("/debug/leader"), quick).toEqual({ kind: "leading" });
+  await expect.poll(() => conditionsOf(api, "httpbin")?.[1], quick).toBe("Programmed True Programmed");
+  const other = await running(at, within(api, { me: "b" }));
+  proxyOn({
+    target: `127.0.0.1:${other.ports.secure}`,
+    security: secured(await certificateOf(at, "spiffe://cluster.local/ns/foo/sa/sleep")),
+    scope: other.scope,
+    refuse: ({ updated }) =>
+      updated.filter(({ name }) => name.startsWith("outbound|")).map(({ name }) => ({ name, reason: "I am a teapot" })),
+  });
+  await expect.poll(() => conditionsOf(api, "httpbin")?.[1], quick).toBe("Programmed False RefusedByProxy");
+  expect(statusOf(api, "httpbin")?.conditions?.[1]?.["message"]).toContain("I am a teapot");
+  await other.scope.close();
+  api.remove(api1("pods"), "isthmus-system/b");
+  await expect.poll(() => conditionsOf(api, "httpbin")?.[1], quick).toBe("Programmed True Programmed");
+});
+
 test("an address that was given is written down, and holds for whoever reads it later", async () => {
   const api = await cluster();
   const first = await running(folders(), within(api));

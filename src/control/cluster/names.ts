@@ -23,6 +23,7 @@ export function revisionNames(revision: string) {
   return {
     service: named("isthmus"),
     lease: named("isthmus-leader"),
+    refusals: named("isthmus-refusals"),
     injector: named("isthmus-sidecar-injector"),
     validator: named("isthmus-validator"),
   };

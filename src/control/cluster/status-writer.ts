@@ -11,6 +11,7 @@ import { type Complaint, nextConditions, verdictsOf } from "./conditions.ts";
 import type { DutyDeps } from "./duty.ts";
 import { fieldManager } from "./names.ts";
 import type { BookedObject, ObjectBook } from "./object-book.ts";
+import { merged, type Refusal, refusalsOf } from "./refusals.ts";
 import { startWriteQueue } from "./write-queue.ts";
 
 /** After a change of the mesh, and after what proxies say: not each step of a rollout is news. */
@@ -29,9 +30,11 @@ export function keepStatuses(
     readonly store: ResourceStore;
     readonly mesh: Cell<Mesh>;
     readonly receipts: Receipts;
+    /** What proxies of other replicas refuse. */
+    readonly elsewhere: Cell<readonly Refusal[]>;
   },
 ): void {
-  const { client, mandate, book, store, mesh, receipts, trouble, clock, random, log } = deps;
+  const { client, mandate, book, store, mesh, receipts, elsewhere, trouble, clock, random, log } = deps;
   const { scope } = mandate;
   let complaints: ReadonlyMap<string, readonly Complaint[]> = new Map();
   let automatic = automaticAddresses(mesh.value);
@@ -97,7 +100,11 @@ export function keepStatuses(
 
   const look = debounce(
     () => {
-      const now = complaintsOf({ problems: store.view.value.problems, findings: mesh.value.findings, receipts });
+      const now = complaintsOf({
+        problems: store.view.value.problems,
+        findings: mesh.value.findings,
+        refusals: merged([...refusalsOf(receipts), ...elsewhere.value]),
+      });
       const changed = changedComplaints(complaints, now);
       complaints = now;
       for (const key of changed) queue.poke(key);
@@ -112,6 +119,7 @@ export function keepStatuses(
   scope.defer(mesh.subscribe(() => look.poke()));
   scope.defer(store.view.subscribe(() => look.poke()));
   scope.defer(receipts.subscribe(() => look.poke()));
+  scope.defer(elsewhere.subscribe(() => look.poke()));
   // An object that has just come is judged with the mesh that it becomes part of, not with the one before.
   const fresh = new Set<string>();
   const lookAtFresh = debounce(

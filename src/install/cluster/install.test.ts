@@ -469,12 +469,17 @@ describe("revisions", () => {
     const target = targetOf(fake);
     const plan = await planSwitch(target, "canary");
     const { facts } = await checkTarget(target, plan.to.settings);
+    const labels = { "app.kubernetes.io/managed-by": "isthmus", "app.kubernetes.io/part-of": "isthmus" };
+    for (const name of ["isthmus-refusals", "isthmus-refusals-canary"])
+      fake.put({ apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace, labels } });
     fake.writes.length = 0;
     await switchTo(target, plan, { facts, timeoutMs: 60_000 }, () => {});
     const injector = "PATCH MutatingWebhookConfiguration isthmus-sidecar-injector";
     expect(fake.writes.indexOf(`${injector}-canary`)).toBeLessThan(fake.writes.indexOf(injector));
     expect(webhooksOf(fake, "isthmus-sidecar-injector")).toEqual(["rev.namespace", "rev.object"]);
     expect(webhooksOf(fake, "isthmus-sidecar-injector-canary")).toContain("namespace");
+    // Whole: the root that the control plane put into them would keep half of each.
+    expect(fake.writes.filter((write) => write.startsWith("MERGE"))).toEqual([injector.replace("PATCH", "MERGE")]);
     const gateway = JSON.stringify(fake.get("Deployment", `${namespace}/isthmus-ingressgateway`));
     expect(gateway).toContain("isthmus-canary.isthmus-system.svc:15012");
     expect((await installedRevisions(target.api)).map(({ revision, isDefault }) => [revision, isDefault])).toEqual([
@@ -483,9 +488,26 @@ describe("revisions", () => {
     ]);
     await removeRevision(target, { revision: "default", timeoutMs: 60_000 }, () => {});
     expect(fake.get("Deployment", `${namespace}/isthmus`)).toBeUndefined();
+    expect(fake.get("ConfigMap", `${namespace}/isthmus-refusals`)).toBeUndefined();
+    expect(fake.get("ConfigMap", `${namespace}/isthmus-refusals-canary`)).toBeDefined();
     expect(fake.get("Deployment", `${namespace}/isthmus-ingressgateway`)).toBeDefined();
     await uninstall(fake);
     expect(fake.objects).toEqual(before);
+  });
+
+  test("a dry run says which webhooks would go, and takes none away", async () => {
+    const fake = cluster();
+    await install(fake);
+    const target = targetOf(fake);
+    const settings = settingsOf();
+    const { facts } = await checkTarget(target, settings);
+    fake.writes.length = 0;
+    const plan = { settings, facts: { ...facts, isDefault: false }, demoCacerts: undefined, timeoutMs: 60_000 };
+    const changes = await plannedChanges(target, plan);
+    expect(changes.filter(({ kind }) => kind === "refused")).toEqual([]);
+    const injector = changes.find(({ manifest }) => manifest.metadata.name === "isthmus-sidecar-injector")!;
+    expect(changeLines([injector]).join("\n")).toMatch(/webhooks\[namespace\.sidecar[^\]]*\]: .* → nothing/);
+    expect(fake.writes).toEqual([]);
   });
 
   test("a revision that pods use is not removed", async () => {

@@ -1,7 +1,15 @@
 import { Failure, sleep } from "../../base/index.ts";
 import type { KubeObject, ObjectName } from "../../kube/index.ts";
 import { customKinds, kinds } from "../../resources/index.ts";
-import { componentLabel, isOurs, partOfLabel, revisionLabel, revisionNames, rootConfigMap } from "../names.ts";
+import {
+  componentLabel,
+  isOurs,
+  isRefusals,
+  partOfLabel,
+  revisionLabel,
+  revisionNames,
+  rootConfigMap,
+} from "../names.ts";
 import { nameOf } from "../render/object.ts";
 import { placeOf } from "./apply.ts";
 import { installedRevisions, labelOf, ourSelector } from "./facts.ts";
@@ -66,7 +74,9 @@ export async function planUninstall(
 }
 
 function isOfRevision(object: KubeObject, kind: string, revision: string): boolean {
-  if (kind === "Lease") return object.metadata.name === revisionNames(revision).leader;
+  const { leader, refusals } = revisionNames(revision);
+  if (kind === "Lease") return object.metadata.name === leader;
+  if (kind === "ConfigMap" && object.metadata.name === refusals) return true;
   return labelOf(object, revisionLabel) === revision && labelOf(object, componentLabel) !== undefined;
 }
 
@@ -92,7 +102,7 @@ function listed(names: readonly string[]): string {
 export async function uninstallFrom(
   target: Target,
   plan: UninstallPlan,
-  { timeoutMs }: UninstallWish,
+  { revision, timeoutMs }: UninstallWish,
   tell: Tell,
 ): Promise<void> {
   const { api, clock } = target;
@@ -114,22 +124,31 @@ export async function uninstallFrom(
   await remove(programs, true);
   // While a control plane ran it may have made anew what was found before.
   const left = plan.remove.filter(({ kind }) => !order.includes(kind));
-  const late = programs.length === 0 ? [] : await madeMeanwhile(target, left);
+  const late = programs.length === 0 ? [] : await madeMeanwhile(target, { known: left, revision });
   await remove([...left, ...late], false);
   for (const line of summary(done)) tell({ kind: "done", text: line });
   for (const namespace of plan.namespaces) await removeNamespace(target, { namespace, deadlineMs }, tell);
   for (const line of plan.kept) tell({ kind: "note", text: `kept ${line}` });
 }
 
-async function madeMeanwhile({ api }: Target, known: readonly ObjectName[]): Promise<readonly ObjectName[]> {
-  if (!known.some(({ metadata }) => metadata.name === rootConfigMap)) return [];
+/** What control planes made by themselves since the plan: roots of trust, and what proxies refuse. */
+async function madeMeanwhile(
+  { api }: Target,
+  { known, revision }: { readonly known: readonly ObjectName[]; readonly revision: string | undefined },
+): Promise<readonly ObjectName[]> {
   const names = new Set(known.map(nameOf));
+  const roots = known.some(({ metadata }) => metadata.name === rootConfigMap);
   const place = { apiVersion: "v1", kind: "ConfigMap" };
   const all = await api.list(place, ourSelector);
   return all
-    .filter((object) => isOurs(object) && object.metadata.name === rootConfigMap)
+    .filter((object) => isOurs(object) && isMadeByThem(object.metadata.name))
     .map(({ metadata }) => ({ ...place, metadata: placeOf(metadata) }))
     .filter((name) => !names.has(nameOf(name)));
+
+  function isMadeByThem(name: string): boolean {
+    if (name === rootConfigMap) return roots;
+    return revision === undefined ? isRefusals(name) : name === revisionNames(revision).refusals;
+  }
 }
 
 function summary(names: readonly ObjectName[]): readonly string[] {

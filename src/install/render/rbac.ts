@@ -65,7 +65,7 @@ export function clusterRules(revision: string): readonly Rule[] {
 
 /** Rights of the control plane in its own namespace. */
 export function systemRules(revision: string): readonly Rule[] {
-  const { leader } = revisionNames(revision);
+  const { leader, refusals } = revisionNames(revision);
   return [
     // Whether the validating webhook is asked is tried with an object that it must refuse, as a dry run that keeps nothing.
     { apiGroups: [meshGroup], resources: [kinds.ServiceEntry.plural], verbs: ["create"] },
@@ -77,6 +77,9 @@ export function systemRules(revision: string): readonly Rule[] {
       resourceNames: [leader],
       verbs: ["get", "patch", "update"],
     },
+    // What proxies refuse: each replica says it of its own, so that the one that writes can tell all of it. The right to
+    // make this ConfigMap is the one for the root of trust.
+    { apiGroups: [""], resources: ["configmaps"], resourceNames: [refusals], verbs: [...follow, "patch"] },
   ];
 }
 
