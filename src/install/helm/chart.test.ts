@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { plainObjects } from "../../resources/index.ts";
 import { renderAll } from "../render/manifest.ts";
 import { filled, type Manifest, nameOf } from "../render/object.ts";
@@ -92,25 +92,68 @@ describe("the chart", () => {
     for (const { path, text } of chart) expect(text, path).not.toMatch(/zz(text|yaml)\d/);
   });
 
-  // Helm is a Go program: go install helm.sh/helm/v3/cmd/helm@v3.18.6, or any other; HELM names it.
-  const helm = process.env["HELM"] ?? "helm";
-  const there = runs(helm, ["version", "--short"]);
-  if (!there)
-    process.stderr.write(`SKIPPED: there is no Helm ("${helm}") to hold the chart against; set HELM to its path\n`);
-  test.skipIf(!there)("is the same in Helm's own eyes", () => {
-    const dir = mkdtempSync(join(tmpdir(), "isthmus-chart-"));
-    try {
-      writeChart(dir, version);
-      const args = ["template", "isthmus", dir, "--namespace", namespace, "--set", "cluster=c1", "--include-crds"];
-      const text = execFileSync(helm, args, { encoding: "utf8", maxBuffer: 64 * 1024 * 1024 });
-      expect(byName(plainObjects(text))).toEqual(installed());
-      expect(() => execFileSync(helm, ["template", "isthmus", dir], { stdio: "pipe" })).toThrow(
-        /say --set cluster=NAME/,
-      );
-      execFileSync(helm, ["lint", dir, "--set", "cluster=c1"], { stdio: "pipe" });
-    } finally {
-      rmSync(dir, { recursive: true });
-    }
+  test("takes no value that it does not read", () => {
+    const schema = JSON.parse(chart.find(({ path }) => path === "values.schema.json")!.text);
+    expect(schema).toMatchObject({
+      additionalProperties: false,
+      properties: {
+        cluster: { type: "string" },
+        controlPlane: { properties: { replicas: { type: "integer" }, resources: { additionalProperties: false } } },
+        gateways: { properties: { egress: { properties: { enabled: { type: "boolean" } } } } },
+      },
+    });
+    expect(schema.properties).not.toHaveProperty("revision");
+    expect(schema.properties.gateways.properties.ingress.properties.annotations).toEqual({ type: "object" });
+  });
+});
+
+// Helm is a Go program: go install helm.sh/helm/v3/cmd/helm@v3.18.6, or any other; HELM names it where it is not on PATH.
+const helm = process.env["HELM"] ?? "helm";
+const there = runs(helm, ["version", "--short"]);
+if (!there)
+  process.stderr.write(`SKIPPED: there is no Helm ("${helm}") to hold the chart against; set HELM to its path\n`);
+describe.skipIf(!there)("the chart in Helm's own eyes", () => {
+  let dir: string;
+  beforeAll(() => {
+    dir = mkdtempSync(join(tmpdir(), "isthmus-chart-"));
+    writeChart(dir, version);
+  });
+  afterAll(() => rmSync(dir, { recursive: true }));
+
+  const run = (...args: readonly string[]) =>
+    execFileSync(helm, [...args], { encoding: "utf8", stdio: "pipe", maxBuffer: 64 * 1024 * 1024 });
+  const template = (...sets: readonly string[]) =>
+    run(
+      ...["template", "isthmus", dir, "--namespace", namespace, "--include-crds"],
+      // A Helm that was built by go install takes itself for one of Kubernetes 1.20.
+      ...["--kube-version", "1.33.0"],
+      ...sets.flatMap((set) => ["--set", set]),
+    );
+
+  const sets: readonly (readonly string[])[] = [
+    [],
+    ["controlPlane.replicas=3", "gateways.ingress.replicas=2"],
+    ["hub=images.example.com/mesh", "tag=1.10", "imagePullPolicy=Always"],
+    ["gateways.egress.enabled=false", "gateways.ingress.annotations.a=b", "controlPlane.resources.requests.cpu=500m"],
+    ["multicluster.enabled=false", "dns.enabled=false", "trustDomain=example.com", "validation.enabled=false"],
+  ];
+  test.each(sets.map((set) => [set.join(" ") || "nothing set", set] as const))("is what is installed: %s", (_, set) => {
+    expect(byName(plainObjects(template("cluster=c1", ...set)))).toEqual(installed(...set));
+  });
+
+  test("wants a name for the cluster", () => expect(() => template()).toThrow(/say --set cluster=NAME/));
+
+  test.each(["revision=canary", "dataPlane=envoy", "image=example.com/isthmus:1", "gateways.ingress.replica=2"])(
+    "refuses what it does not read: %s",
+    (set) => expect(() => template("cluster=c1", set)).toThrow(/additional propert/i),
+  );
+
+  test("refuses a value of another kind", () =>
+    expect(() => template("cluster=c1", "controlPlane.replicas=many")).toThrow(/replicas.*(integer|string)/i));
+
+  test("is clean to helm lint, and packs", () => {
+    expect(run("lint", "--strict", dir, "--set", "cluster=c1")).toContain("0 chart(s) failed");
+    expect(run("package", dir, "--destination", dir)).toContain(`isthmus-${version}.tgz`);
   });
 });
 

@@ -3,6 +3,7 @@ import { renderStages } from "../render/manifest.ts";
 import type { Manifest } from "../render/object.ts";
 import { overlay } from "../settings/field.ts";
 import type { Settings } from "../settings/settings.ts";
+import { valuesSchema } from "./schema.ts";
 import { chartDefaults, chartProfile, chartSwitches, chartValues, valueAt } from "./values.ts";
 
 /** A file of the chart, with its path inside it. */
@@ -30,6 +31,7 @@ export function helmChart(version: string): readonly ChartFile[] {
   return [
     { path: "Chart.yaml", text: chartFile(version) },
     { path: "values.yaml", text: valuesFile(version) },
+    { path: "values.schema.json", text: schemaFile(version) },
     ...definitions.map((manifest) => ({
       path: `crds/${manifest.metadata.name}.yaml`,
       text: writeManifest([manifest]),
@@ -135,9 +137,9 @@ function chartFile(version: string): string {
   ]);
 }
 
-function valuesFile(version: string): string {
+function valuesOf(version: string): object {
   const defaults = chartDefaults(version);
-  const values = [...chartValues.map(({ path }) => path), ...chartSwitches].reduce<unknown>(
+  return [...chartValues.map(({ path }) => path), ...chartSwitches].reduce<unknown>(
     (all, path) =>
       overlay(
         all,
@@ -145,9 +147,17 @@ function valuesFile(version: string): string {
       ),
     {},
   ) as object;
+}
+
+function schemaFile(version: string): string {
+  const open = chartValues.filter(({ as }) => as === "yaml").map(({ path }) => path);
+  return `${JSON.stringify(valuesSchema(valuesOf(version), open), null, 2)}\n`;
+}
+
+function valuesFile(version: string): string {
   return `# Profile ${chartProfile}, as \`isthmus manifest helm\` writes it. Docs of each setting: docs/kubernetes.md.
 # cluster must be given: --set cluster=NAME. Secret cacerts must be in the namespace before.
-${writeManifest([values])}`;
+${writeManifest([valuesOf(version)])}`;
 }
 
 const notes = `{{- if not .Values.cluster }}{{ fail "say --set cluster=NAME: the name of this cluster in the mesh" }}{{- end }}
