@@ -20,6 +20,7 @@ export default defineConfig({
     ],
     maxWorkers: 2,
     reporters: ["default", "./checks/tally.ts"],
-    testTimeout: 20_000,
+    // A bound for what hangs, and no judgement: whole suites run beside each other on two cores.
+    testTimeout: 60_000,
   },
 });
