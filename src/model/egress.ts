@@ -24,11 +24,11 @@ export function leavingOf(
   { namespaces, settings }: { readonly namespaces: SortedMap<string, Namespace>; readonly settings: MeshSettings },
 ): Leaving | undefined {
   const own = `${settings.systemNamespace}/${ownName}`;
-  const asked = askedFor(entry, namespaces, settings);
-  if (asked !== undefined) return { by: "annotation", gateway: asked, watched: [asked] };
   const { endpoints } = entry.spec;
   const names = endpoints.flatMap(({ address }) => (address?.kind === "hostname" ? [address.hostname] : []));
   const brought = names.some((name) => name === hostOf(knownAs, settings));
+  const asked = askedFor(entry, namespaces, settings);
+  if (asked !== undefined) return { by: "annotation", gateway: asked, watched: brought ? [asked, knownAs] : [asked] };
   if (!brought && !names.some((name) => name === hostOf(own, settings)) && endpoints.every((one) => one.network === ""))
     return undefined;
   return { by: "endpoint", gateway: own, watched: brought ? [own, knownAs] : [own] };

@@ -268,6 +268,12 @@ const edit = fc.tuple(fc.nat(objects.length - 1), fc.integer({ min: -1, max: 3 }
 const edits = fc.array(fc.array(edit, { minLength: 1, maxLength: 3 }), { minLength: 1, maxLength: 10 });
 const start = fc.array(fc.integer({ min: -1, max: 3 }), { minLength: objects.length, maxLength: objects.length });
 
+/** Found by chance once: a namespace asks for an egress gateway, and an entry names one that is a Service of its own until it goes. */
+const aServiceOfTheKnownNameGoes: [number[], Array<Array<[number, number]>>] = [
+  objects.map((_, at) => (at === 25 ? 2 : 0)),
+  [[[22, -1]]],
+];
+
 describe("made from the one before", () => {
   test("mesh and snapshots are those made from nothing, whatever was edited, made and deleted", () => {
     fc.assert(
@@ -289,7 +295,7 @@ describe("made from the one before", () => {
           }
         }
       }),
-      { numRuns: 25 },
+      { numRuns: 25, examples: [aServiceOfTheKnownNameGoes] },
     );
   }, 60_000);
 });
