@@ -11,7 +11,7 @@ import {
   startClusterDns,
   startClusters,
 } from "./clusters.ts";
-import { corednsBinaries } from "./coredns.ts";
+import { corednsBinaries, notAble } from "./coredns.ts";
 
 const binary = corednsBinaries().at(-1);
 const able = process.getuid?.() === 0 && binary !== undefined && hasMachinery() && ownAddress() !== undefined;
@@ -51,6 +51,7 @@ const configMap = async (cluster: string, name: string) => {
 };
 const dataOf = async (cluster: string, name: string) => (await configMap(cluster, name))?.["data"];
 
+if (!able) test("two clusters", notAble);
 describe.skipIf(!able)("two clusters, with real API servers and CoreDNS", () => {
   test("are told, load it, say so, answer, and are as they were", async () => {
     const before = await ground.isthmus("dns", "status", ...both, "--ip", mesh);

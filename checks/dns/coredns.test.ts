@@ -9,7 +9,7 @@ import { reloadHash, reloadState } from "../../src/install/dns/loaded.ts";
 import { compareVersions } from "../../src/install/dns/version.ts";
 import { askDns } from "../../src/install/index.ts";
 import { parseHostname, parseIp } from "../../src/values/index.ts";
-import { type Coredns, corednsBinaries, freePort, runCoredns } from "./coredns.ts";
+import { type Coredns, corednsBinaries, freePort, notAble, runCoredns } from "./coredns.ts";
 
 const binaries = corednsBinaries();
 // The forms ask port 53, so the mesh's DNS of these tests must have it, on loopback addresses of its own.
@@ -65,6 +65,7 @@ function install(text: string, wish: CorefileWish): string {
   return edited.text;
 }
 
+if (!able) test("real CoreDNS programs", notAble);
 describe.skipIf(!able).each(binaries)("CoreDNS $name", (binary) => {
   const answer = async (port: number, name: string, ip = loopback) => {
     const said = await askDns({ ip, port }, name, 1_000);

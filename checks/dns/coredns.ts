@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "nod
 import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { onTestFinished } from "vitest";
+import { onTestFinished, type TestContext } from "vitest";
 import { parseVersion, type Version } from "../../src/install/index.ts";
 
 /** A real CoreDNS on this machine. */
@@ -63,4 +63,12 @@ export async function freePort(): Promise<number> {
   const { port } = server.address() as { port: number };
   await new Promise((resolve) => server.close(resolve));
   return port;
+}
+
+/** Says why these tests do not run: skipped with the reason, or failed where `ISTHMUS_REQUIRE` wants them. */
+export function notAble(context: Pick<TestContext, "skip">): void {
+  const why =
+    "needs root, and CoreDNS (checks/dns/build-coredns.sh) and control planes (scripts/install-kubernetes.sh)";
+  if (/\b(all|kubernetes)\b/.test(process.env["ISTHMUS_REQUIRE"] ?? "")) throw new Error(`${why}, which are required`);
+  context.skip(why);
 }
