@@ -78,6 +78,7 @@ function proxyArgs({ settings, wishes }: Pick<ProxyPlace, "settings" | "wishes">
     ["--root-cert", "/var/run/secrets/istio/root-cert.pem"],
     ["--token", "/var/run/secrets/tokens/istio-token"],
     ["--trust-domain", settings.trustDomain],
+    ["--cluster-domain", settings.clusterDomain],
     ["--admin-port", "15000"],
     statusPort === 0 ? undefined : ["--status", `0.0.0.0:${statusPort}`],
     ["--health", `0.0.0.0:${healthPort}`],

@@ -39,6 +39,13 @@ test("labels of the pod are those of the file, below those of the option", () =>
   expect(() => configFrom(["--labels-file", `${file}-none`])).toThrow(/cannot read/);
 });
 
+test("the cluster's own domain is cluster.local unless told otherwise", () => {
+  expect(configFrom([]).node.clusterDomain).toBe("cluster.local");
+  expect(configFrom(["--cluster-domain", "Example.internal"]).node.clusterDomain).toBe("example.internal");
+  for (const wrong of ["", "*.internal", "a..b"])
+    expect(() => configFrom(["--cluster-domain", wrong])).toThrow(/--cluster-domain: ".*" is no DNS name/);
+});
+
 test("who may ask from outside the pod, and what is asked of the application", () => {
   expect(configFrom([]).podServers).toEqual({ probers: new Map() });
   process.env[variable] = '{"/app-health/a/livez": {"tcpSocket": {"port": 80}}}';

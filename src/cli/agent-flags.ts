@@ -4,7 +4,7 @@ import { type Command, Option } from "commander";
 import { Failure, type LogLevel, logLevels } from "../base/index.ts";
 import { parseResolvConf } from "../dns/index.ts";
 import { type AgentConfig, type PodServers, readAppProbers } from "../proxy/index.ts";
-import { type Ip, isPortNumber, type Labels, parseIp } from "../values/index.ts";
+import { type Ip, isPortNumber, type Labels, parseHostname, parseIp } from "../values/index.ts";
 import { parseDownwardMap } from "./downward-map.ts";
 import { adminAddress, hostPort, identityOf, portNumber, socketAddress } from "./flags.ts";
 
@@ -24,6 +24,7 @@ export interface AgentFlags {
   readonly rootCert: string;
   readonly token: string;
   readonly trustDomain: string;
+  readonly clusterDomain: string;
   readonly admin?: string;
   readonly adminPort: string;
   readonly status?: string;
@@ -60,6 +61,7 @@ export function withAgentOptions(command: Command): Command {
     .requiredOption("--root-cert <file>", "the mesh's root certificate")
     .requiredOption("--token <file>", "what proves who the workload is, until it has a certificate")
     .option("--trust-domain <name>", "of the mesh", "cluster.local")
+    .option("--cluster-domain <name>", "of the cluster's own services", "cluster.local")
     .option("--admin <address>", "unix:PATH or ip:port, for health and metrics")
     .option("--admin-port <port>", "the same on 127.0.0.1, or off", "15000")
     .option("--status <ip:port>", "readiness, metrics and the application's probes, for who asks from outside the pod")
@@ -88,6 +90,9 @@ export function agentConfigFrom(flags: AgentFlags): Omit<AgentConfig, "captured"
   const { namespace, serviceAccount, trustDomain } = flags;
   const ip = parseIp(flags.nodeIp);
   if (!ip) throw new Failure("usage/address", `--node-ip: "${flags.nodeIp}" is no IP address`);
+  const clusterDomain = parseHostname(flags.clusterDomain);
+  if (!clusterDomain || clusterDomain.startsWith("*"))
+    throw new Failure("usage/name", `--cluster-domain: "${flags.clusterDomain}" is no DNS name`);
   const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
   return {
     node: {
@@ -97,6 +102,7 @@ export function agentConfigFrom(flags: AgentFlags): Omit<AgentConfig, "captured"
       namespace,
       serviceAccount,
       cluster: flags.cluster,
+      clusterDomain,
       labels: { ...labelsFrom(flags.labelsFile), ...parseLabels(flags.labels) },
       network: flags.network,
       networkView: flags.networkView,

@@ -1,11 +1,13 @@
+import { Resolver } from "node:dns/promises";
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Failure, Scope } from "../base/index.ts";
 import { createRoot } from "../ca/index.ts";
 import { startAgent } from "../proxy/index.ts";
+import { parseHostname } from "../values/index.ts";
 import { agentConfig, ask, prepared } from "./testdata/agent.ts";
-import { depsOf, loopback, running, testScope } from "./testdata/scene.ts";
+import { configOf, depsOf, freePort, loopback, running, service, testScope } from "./testdata/scene.ts";
 
 // A whole agent with its proxy beside a whole control plane, in this process.
 
@@ -91,3 +93,24 @@ for (const { it, content, says } of [
     expect((caught as Failure).message).toMatch(says);
   });
 }
+
+test("in a cluster of another domain the workload's resolver answers for its services, and for no others", async () => {
+  const { at, token, socket } = await prepared();
+  const clusterDomain = parseHostname("example.internal")!;
+  writeFileSync(join(at.config, "service.yaml"), service({ name: "httpbin", namespace: "bar", ip: "10.96.0.20" }));
+  const mesh = { ...configOf(at).mesh, clusterDomain };
+  const { ports } = await running(at, { mesh });
+  const listen = { ip: loopback, port: await freePort() };
+  const base = agentConfig({ at, port: ports.secure, token, socket });
+  const dns = { listen, forwardTo: [], searches: [`foo.svc.${clusterDomain}`, `svc.${clusterDomain}`] };
+  await startAgent({ ...base, node: { ...base.node, clusterDomain }, dns }, depsOf(), testScope());
+  await expect.poll(async () => (await ask(socket, "/ready")).status, patient).toBe(200);
+  const resolver = new Resolver({ timeout: 1_000, tries: 1 });
+  resolver.setServers([`127.0.0.1:${listen.port}`]);
+  const answer = (name: string) => resolver.resolve4(name).catch(({ code }: NodeJS.ErrnoException) => code);
+  expect(await answer(`httpbin.bar.svc.${clusterDomain}`)).toEqual(["10.96.0.20"]);
+  expect(await answer(`nobody.bar.svc.${clusterDomain}`)).toBe("ENOTFOUND");
+  expect(await answer("nobody.bar.svc.cluster.local")).toBe("EREFUSED");
+  // By a search domain, the names of other clusters.
+  expect(await answer(`httpbin.bar.global.foo.svc.${clusterDomain}`)).toEqual(["240.0.0.2"]);
+});

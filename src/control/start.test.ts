@@ -1,7 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
-import { connect, createServer as createTcpServer } from "node:net";
+import { connect } from "node:net";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { type Clock, Failure, Scope, systemClock } from "../base/index.ts";
@@ -9,7 +9,7 @@ import { createIntermediate, createRoot, demoOrganization, writeCacerts } from "
 import { parseIp } from "../values/index.ts";
 import type { ControlConfig } from "./config.ts";
 import { startControlPlane } from "./control-plane.ts";
-import { configOf, depsOf, type Folders, folders, loopback, root, running } from "./testdata/scene.ts";
+import { configOf, depsOf, type Folders, folders, freePort, loopback, root, running } from "./testdata/scene.ts";
 
 /** The system's clock, with the timers that are still to come. */
 function countingClock(): Clock & { pending(): number } {
@@ -43,14 +43,6 @@ async function taken(): Promise<number> {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   onTestFinished(() => void server.close());
   const address = server.address();
-  return typeof address === "object" && address ? address.port : 0;
-}
-
-async function freePort(): Promise<number> {
-  const server = createTcpServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
   return typeof address === "object" && address ? address.port : 0;
 }
 

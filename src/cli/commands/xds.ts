@@ -15,6 +15,7 @@ interface Flags {
   readonly metadata?: string;
   readonly cluster: string;
   readonly trustDomain: string;
+  readonly clusterDomain: string;
 }
 
 /** `isthmus xds dump`: what a control plane with these folders would tell this node, without one. */
@@ -28,6 +29,7 @@ export function xdsCommand(): Command {
     .option("--metadata <json>", "what the node says of itself beside that, as an object")
     .option("--cluster <name>", "name of the cluster", "cluster1")
     .option("--trust-domain <name>", "of the mesh", defaultMeshSettings.trustDomain)
+    .option("--cluster-domain <name>", "of the cluster's own services", defaultMeshSettings.clusterDomain)
     .action(async (flags: Flags) => {
       printLine(JSON.stringify(plain(await snapshotOf(flags)), null, 2));
     });
@@ -35,7 +37,7 @@ export function xdsCommand(): Command {
 }
 
 async function snapshotOf(flags: Flags): Promise<Snapshot> {
-  const { cluster, trustDomain } = flags;
+  const { cluster, trustDomain, clusterDomain } = flags;
   const metadata = flags.metadata === undefined ? {} : readMetadata(flags.metadata);
   const read = readNode(create(NodeSchema, { id: flags.node, metadata }));
   if (!read.ok) throw new Failure("usage/node", `--node: ${read.reason}`);
@@ -48,7 +50,10 @@ async function snapshotOf(flags: Flags): Promise<Snapshot> {
     }
     const { byKind, problems } = store.view.value;
     for (const problem of problems) process.stderr.write(`${formatViolation(problem)}\n`);
-    const mesh = buildMesh({ view: byKind, settings: { ...defaultMeshSettings, cluster, trustDomain } });
+    const mesh = buildMesh({
+      view: byKind,
+      settings: { ...defaultMeshSettings, cluster, trustDomain, clusterDomain },
+    });
     return snapshotFor(mesh, read.node);
   } finally {
     await scope.close();

@@ -14,6 +14,7 @@ import {
   type Folders,
   folders,
   free,
+  freePort,
   proxyOn,
   running,
   secured,
@@ -358,12 +359,3 @@ test("Secrets are read in the named namespaces only", async () => {
   ]);
   expect(api.requests.filter((line) => line.startsWith("GET /api/v1/secrets"))).toEqual([]);
 });
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import("node:net");
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === "object" && address ? address.port : 0;
-}

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import type { AgentConfig } from "../../proxy/index.ts";
-import { parseSpiffeId } from "../../values/index.ts";
+import { type Hostname, parseSpiffeId } from "../../values/index.ts";
 import { entry, type Folders, folders, loopback, root, serverName, tokenFile } from "./scene.ts";
 
 /** Folders of a control plane with one entry, and what an agent of foo/sleep needs beside it. */
@@ -32,6 +32,7 @@ export function agentConfig(of: {
       namespace: "foo",
       serviceAccount: "sleep",
       cluster: "cluster1",
+      clusterDomain: "cluster.local" as Hostname,
       labels: { app: "sleep" },
       network: undefined,
       networkView: undefined,

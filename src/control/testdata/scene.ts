@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { create } from "@bufbuild/protobuf";
 import { onTestFinished } from "vitest";
@@ -281,5 +282,29 @@ ${vip ? `  addresses:\n  - ${vip}\n` : ""}  endpoints:
   - address: ${endpoint}
     ports:
       port1: ${endpointPort}
+`;
+}
+
+/** A port that was free a moment ago, for what is told its port and does not say which it took. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === "object" && address ? address.port : 0;
+}
+
+/** A Service of the cluster itself, on port 8000. */
+export function service(of: { readonly name: string; readonly namespace: string; readonly ip: string }): string {
+  return `apiVersion: v1
+kind: Service
+metadata:
+  name: ${of.name}
+  namespace: ${of.namespace}
+spec:
+  clusterIP: ${of.ip}
+  ports:
+  - name: http
+    port: 8000
 `;
 }

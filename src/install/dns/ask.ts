@@ -34,20 +34,18 @@ export async function askDns(
 
 export type Ask = typeof askDns;
 
-/** What every cluster's DNS answers, and hardly anybody else. */
-const proof = "kubernetes.default.svc.cluster.local";
-
 /**
  * As `askDns`, once the server has shown that it is of a cluster: on many networks somebody on the way answers whatever is
- * asked of port 53, and what they say of the mesh means nothing.
+ * asked of port 53, and what they say of the mesh means nothing. `clusterDomain` is that of the cluster's own services.
  */
 export async function askOfCluster(
   server: { readonly ip: Ip },
-  name: string,
+  { name, clusterDomain }: { readonly name: string; readonly clusterDomain: string },
   timeoutMs: number,
   ask: Ask = askDns,
 ): Promise<Answered> {
-  const first = await ask(server, proof, timeoutMs);
+  // What every cluster's DNS answers, and hardly anybody else.
+  const first = await ask(server, `kubernetes.default.svc.${clusterDomain}`, timeoutMs);
   if (first.kind !== "addresses") return { kind: "unreachable", code: first.kind };
   return await ask(server, name, timeoutMs);
 }

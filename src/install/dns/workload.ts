@@ -34,6 +34,8 @@ export interface Workload {
   readonly corefile: Place | undefined;
   /** The program's `-dns.port`. */
   readonly port: number;
+  /** kube-dns's `--domain`: of the cluster's own services. */
+  readonly domain: string | undefined;
   /** Of pods. */
   readonly selector: string;
   /** Path of the readiness probe, where it asks over HTTP. */
@@ -95,6 +97,7 @@ export function readWorkload(object: KubeObject): Workload | undefined {
       path,
       corefile: program === "kube-dns" ? undefined : placeOf(path, mounts, namespace),
       port: Number(flagOf(words, "dns.port") ?? flagOf(words, "p") ?? 53) || 53,
+      domain: program === "kube-dns" ? flagOf(words, "domain")?.replace(/\.$/, "") : undefined,
       selector: Object.entries(selector?.matchLabels ?? {})
         .map(([label, value]) => `${label}=${value}`)
         .join(","),

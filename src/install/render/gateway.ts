@@ -187,6 +187,7 @@ function gatewayArgs(settings: Settings, gateway: GatewaySettings): readonly str
     ["--root-cert", "/var/run/secrets/istio/root-cert.pem"],
     ["--token", "/var/run/secrets/tokens/istio-token"],
     ["--trust-domain", settings.trustDomain],
+    ["--cluster-domain", settings.clusterDomain],
     ["--admin-port", "15000"],
     ["--status", "0.0.0.0:15020"],
     ["--health", "0.0.0.0:15021"],

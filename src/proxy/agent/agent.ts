@@ -8,7 +8,7 @@ import {
   startAdmin,
 } from "../../base/index.ts";
 import { startDnsServer } from "../../dns/index.ts";
-import { type Cidr, parseHostname, parseIp, type SocketAddress } from "../../values/index.ts";
+import { type Cidr, parseIp, type SocketAddress } from "../../values/index.ts";
 import { ConfigStore } from "../config/store.ts";
 import { loadOriginalDestination } from "../l4/original-dst.ts";
 import { startProxy } from "../proxy.ts";
@@ -21,7 +21,7 @@ import { prepareDiscovery } from "./discovery.ts";
 import { allSecrets, startFileSecrets } from "./file-secrets.ts";
 import { type IdentityConfig, startIdentity } from "./identity.ts";
 import { openKeptState } from "./kept-state.ts";
-import { Names } from "./names.ts";
+import { Names, suffixesOf } from "./names.ts";
 import { type NodeFacts, nodeMessage } from "./node.ts";
 import { type PodServers, startPodServers } from "./pod-server.ts";
 import { readiness } from "./readiness.ts";
@@ -67,8 +67,7 @@ export async function startAgent(
 ): Promise<void> {
   const { clock, random, log, metrics } = deps;
   const captured = config.node.type === "sidecar" && config.node.interception === "REDIRECT";
-  const suffixes = ["global", "cluster.local"].flatMap((name) => parseHostname(name) ?? []);
-  const names = new Names({ suffixes, searches: config.dns?.searches ?? [] });
+  const names = new Names({ suffixes: suffixesOf(config.node.clusterDomain), searches: config.dns?.searches ?? [] });
   let workers: Workers | undefined;
   const store = new ConfigStore({ clock, log, onTaken: (...taken) => workers?.onTaken(...taken) });
   scope.defer(() => store.stop());

@@ -17,7 +17,7 @@ import { type Logger, Scope } from "../../base/index.ts";
 import type { WorkloadCertificate } from "../../ca/index.ts";
 import { typeUrls } from "../../proto/index.ts";
 import { FakeClock, scratchDir } from "../../testing/index.ts";
-import { parseIp } from "../../values/index.ts";
+import { parseHostname, parseIp } from "../../values/index.ts";
 import { type KeptState, openKeptState } from "./kept-state.ts";
 import type { NodeFacts } from "./node.ts";
 
@@ -28,6 +28,7 @@ const node: NodeFacts = {
   namespace: "foo",
   serviceAccount: "sleep",
   cluster: "cluster1",
+  clusterDomain: parseHostname("cluster.local")!,
   labels: { app: "sleep" },
   network: undefined,
   networkView: undefined,

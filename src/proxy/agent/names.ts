@@ -5,6 +5,11 @@ import { buildZone, emptyZone, type Zone, type ZoneName } from "../../dns/index.
 import { NameTableSchema } from "../../proto/gen/isthmus/nds/v1/nds_pb.js";
 import { type Hostname, type Ip, parseHostname, parseIp } from "../../values/index.ts";
 
+/** What a workload's own resolver answers for: names of other clusters, and the cluster's own services. */
+export function suffixesOf(clusterDomain: Hostname): readonly Hostname[] {
+  return ["global" as Hostname, clusterDomain];
+}
+
 /** The names that the control plane told, as a zone for the workload's own resolver. The last one told stays. */
 export class Names {
   readonly zone: Cell<Zone>;

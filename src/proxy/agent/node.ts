@@ -1,6 +1,6 @@
 import { create, type JsonObject } from "@bufbuild/protobuf";
 import { type Node, NodeSchema } from "../../proto/gen/envoy/config/core/v3/base_pb.js";
-import type { Ip, Labels } from "../../values/index.ts";
+import type { Hostname, Ip, Labels } from "../../values/index.ts";
 
 /** What a proxy tells the control plane of itself. */
 export interface NodeFacts {
@@ -10,6 +10,8 @@ export interface NodeFacts {
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly cluster: string;
+  /** Of the cluster's own services: what they end in after `.svc`. */
+  readonly clusterDomain: Hostname;
   readonly labels: Labels;
   readonly network: string | undefined;
   /** Networks whose endpoints it wants to see instead of the usual ones. */
@@ -24,7 +26,7 @@ export interface NodeFacts {
 /** The node message in the form that agents of this mesh family send. */
 export function nodeMessage(facts: NodeFacts): Node {
   const { type, ip, pod, namespace } = facts;
-  const domain = `${namespace}.svc.cluster.local`;
+  const domain = `${namespace}.svc.${facts.clusterDomain}`;
   const metadata: JsonObject = {
     CLUSTER_ID: facts.cluster,
     NAMESPACE: namespace,

@@ -148,6 +148,12 @@ describe("the doctor", () => {
       maybe: ['"httpbin.bar" needs a search domain to become "httpbin.bar.global"'],
     },
     {
+      it: "a name of the cluster's own, whatever its domain is",
+      make: () => healthy({ corefile: kubeadmCorefile.replace("cluster.local", "example.internal") }),
+      ask: { name: "httpbin.bar.svc.example.internal" },
+      maybe: ['"httpbin.bar.svc.example.internal" is a name of this cluster\'s own'],
+    },
+    {
       it: "a name of another kind",
       make: () => healthy(),
       ask: { name: "www.example.com" },
@@ -253,6 +259,25 @@ describe("the doctor", () => {
       };
     expect((await found(cluster, {}, asker(true))).wrong).toEqual(["the cluster's DNS cannot say"]);
     expect((await found(cluster, {}, asker(false))).wrong).toEqual([]);
+  });
+  test("knows a server of the cluster by the cluster's own domain", async () => {
+    const asked: string[] = [];
+    const ask: Ask = async (_server, name) => {
+      asked.push(name);
+      return { kind: "no-name" };
+    };
+    await found(await healthy({ corefile: kubeadmCorefile.replace("cluster.local", "example.internal.") }), {}, ask);
+    await found(await healthy(), {}, ask);
+    const kubedns = { name: "kubedns", image: "gke/k8s-dns-kube-dns:1.22.28", args: ["--domain=other.internal."] };
+    const cluster = coreDnsCluster();
+    const dns = cluster.get("Deployment", "kube-system/coredns")!;
+    cluster.put({ ...dns, spec: { ...(dns["spec"] as object), template: { spec: { containers: [kubedns] } } } });
+    await found(withEntry(cluster), {}, ask);
+    expect([...new Set(asked)]).toEqual([
+      "kubernetes.default.svc.example.internal",
+      "kubernetes.default.svc.cluster.local",
+      "kubernetes.default.svc.other.internal",
+    ]);
   });
   test("a pod that is not there is a failure, not a finding", async () => {
     await expect(found(await healthy(), { from: "foo/nobody" })).rejects.toMatchObject({ code: "kube/not-found" });

@@ -1,11 +1,14 @@
 import { Failure } from "../../../base/index.ts";
 import type { KubeObject, ObjectApi } from "../../../kube/index.ts";
+import { parseHostname } from "../../../values/index.ts";
 import { type Answered, type Ask, askOfCluster } from "../ask.ts";
 import { dataOf } from "../cluster-dns.ts";
+import { parseCorefile } from "../corefile.ts";
 import type { DnsDeps } from "../install.ts";
 import { runningPods } from "../metrics.ts";
 import { type DnsStatus, statusOfClusterDns } from "../status.ts";
 import type { Version } from "../version.ts";
+import { mainBlock } from "../zones.ts";
 
 /** What is asked about. */
 export interface DoctorWish {
@@ -24,6 +27,8 @@ export interface Facts {
   readonly status: DnsStatus;
   /** The Corefile that the DNS reads; empty for kube-dns. */
   readonly corefile: string;
+  /** Of the cluster's own services, as its DNS has it. */
+  readonly clusterDomain: string;
   readonly dnsPods: number;
   /** Of all namespaces; or why they could not be read. */
   readonly entries: readonly KubeObject[] | Failure;
@@ -51,6 +56,8 @@ export async function gatherFacts(wish: DoctorWish, deps: DnsDeps, ask?: Ask): P
     podOf(api, wish.from),
   ]);
   const { corefile } = workload;
+  const text = corefile ? (dataOf(configMaps.get(corefile.configMap))[corefile.key] ?? "") : "";
+  const clusterDomain = workload.domain ?? clusterDomainIn(text) ?? "cluster.local";
   const name = absoluteName(wish.name, status);
   const asked =
     name === undefined
@@ -60,19 +67,35 @@ export async function gatherFacts(wish: DoctorWish, deps: DnsDeps, ask?: Ask): P
           ...ips.slice(0, 1).map((ip) => ({ who: "cluster" as const, ip })),
         ];
   const answers = await Promise.all(
-    asked.map(async ({ who, ip }) => ({ who, answer: await askOfCluster({ ip }, name!, askMs, ask) })),
+    asked.map(async ({ who, ip }) => ({
+      who,
+      answer: await askOfCluster({ ip }, { name: name!, clusterDomain }, askMs, ask),
+    })),
   );
   return {
     wish,
     namespace,
     status,
-    corefile: corefile ? (dataOf(configMaps.get(corefile.configMap))[corefile.key] ?? "") : "",
+    corefile: text,
+    clusterDomain,
     dnsPods: pods.length,
     entries,
     policies,
     pod,
     answers,
   };
+}
+
+/** What the `kubernetes` directive of the main block answers for; undefined where that does not say it by itself. */
+function clusterDomainIn(text: string): string | undefined {
+  const parsed = parseCorefile(text);
+  const main = parsed.ok ? mainBlock(parsed.corefile) : undefined;
+  const { rest = [] } = main?.directives.find(({ name }) => name.text === "kubernetes") ?? {};
+  const brace = rest.findIndex(({ text: word }) => word === "{");
+  const zones = rest
+    .slice(0, brace < 0 ? rest.length : brace)
+    .map(({ text: word }) => parseHostname(word.replace(/\.$/, "")));
+  return zones.find((zone) => zone !== undefined && !zone.endsWith(".arpa"));
 }
 
 /** The name with its domain, as the mesh knows it; undefined when it is none of the mesh's. */

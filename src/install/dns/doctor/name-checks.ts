@@ -20,7 +20,7 @@ const specOf = (entry: KubeObject) => (entry["spec"] ?? {}) as EntrySpec;
 const nameOf = ({ metadata }: KubeObject) => `ServiceEntry ${metadata.namespace}/${metadata.name}`;
 
 /** How the name is written, and what a resolver makes of it. */
-export const spelling: Check = ({ wish, status }) => {
+export const spelling: Check = ({ wish, status, clusterDomain }) => {
   const name = wish.name?.toLowerCase().replace(/\.$/, "");
   if (name === undefined) return [];
   const domains = domainsOf(status);
@@ -36,11 +36,11 @@ export const spelling: Check = ({ wish, status }) => {
       ),
     ];
   }
-  if (name.endsWith(".svc.cluster.local")) {
+  if (name.endsWith(`.svc.${clusterDomain}`)) {
     return [
       maybe(
         `"${name}" is a name of this cluster's own`,
-        "it ends in .svc.cluster.local",
+        `it ends in .svc.${clusterDomain}`,
         `a service of another cluster is NAME.NAMESPACE.${domains[0]}`,
       ),
     ];

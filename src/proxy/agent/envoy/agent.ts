@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { type Clock, Failure, type Logger, type Metrics, type Scope, startAdmin } from "../../../base/index.ts";
 import { startDnsServer } from "../../../dns/index.ts";
 import { typeUrls } from "../../../proto/index.ts";
-import { type Ip, parseHostname, parseIp } from "../../../values/index.ts";
+import { type Ip, parseIp } from "../../../values/index.ts";
 import type { AgentConfig } from "../agent.ts";
 import { startFileSecrets } from "../file-secrets.ts";
 import { startIdentity } from "../identity.ts";
 import { openKeptState } from "../kept-state.ts";
-import { Names } from "../names.ts";
+import { Names, suffixesOf } from "../names.ts";
 import { nodeMessage } from "../node.ts";
 import { startPodServers } from "../pod-server.ts";
 import { nameResolver } from "../resolver.ts";
@@ -66,8 +66,7 @@ export async function startEnvoyAgent(
     settings.adminPort === undefined
       ? { path: join(folder, "envoy.sock") }
       : { host: "127.0.0.1", port: settings.adminPort };
-  const suffixes = ["global", "cluster.local"].flatMap((name) => parseHostname(name) ?? []);
-  const names = new Names({ suffixes, searches: dns?.searches ?? [] });
+  const names = new Names({ suffixes: suffixesOf(node.clusterDomain), searches: dns?.searches ?? [] });
   const kept =
     config.stateDir === undefined
       ? undefined

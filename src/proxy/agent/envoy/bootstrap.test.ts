@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { fromJson, type JsonObject } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { BootstrapSchema } from "../../../proto/gen/envoy/config/bootstrap/v3/bootstrap_pb.js";
-import type { Ip } from "../../../values/index.ts";
+import type { Hostname, Ip } from "../../../values/index.ts";
 import { nodeMessage } from "../node.ts";
 import { envoyBootstrap } from "./bootstrap.ts";
 
@@ -14,6 +14,7 @@ const node = nodeMessage({
   namespace: "foo",
   serviceAccount: "sleep",
   cluster: "cluster1",
+  clusterDomain: "cluster.local" as Hostname,
   labels: { app: "sleep" },
   network: "net1",
   networkView: undefined,
