@@ -1,5 +1,5 @@
-// Puts together exactly what goes into the image: dist without maps of sources, and the packages that it runs with, as the
-// lock file has them, copied from node_modules, with the rights that it has in the image: everybody reads, the owner writes.
+// Puts together exactly what goes into the image: dist without maps of sources, and what is not in it but beside it (native
+// code), as the lock file has it, with the rights that it has in the image: everybody reads, the owner writes.
 // Needs no network. Prints what each part weighs.
 //
 //   node scripts/image-context.mjs --out DIR [--envoy FILE]

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { type Command, Option } from "commander";
-import { Failure, type LogLevel, logLevels } from "../base/index.ts";
+import { Failure, type LogLevel, logLevels, packageVersion } from "../base/index.ts";
 import { parseResolvConf } from "../dns/index.ts";
 import { type AgentConfig, type PodServers, readAppProbers } from "../proxy/index.ts";
 import { type Ip, isPortNumber, type Labels, parseHostname, parseIp } from "../values/index.ts";
@@ -93,7 +93,6 @@ export function agentConfigFrom(flags: AgentFlags): Omit<AgentConfig, "captured"
   const clusterDomain = parseHostname(flags.clusterDomain);
   if (!clusterDomain || clusterDomain.startsWith("*"))
     throw new Failure("usage/name", `--cluster-domain: "${flags.clusterDomain}" is no DNS name`);
-  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
   return {
     node: {
       type: flags.type,
@@ -109,7 +108,7 @@ export function agentConfigFrom(flags: AgentFlags): Omit<AgentConfig, "captured"
       interception: flags.interception,
       appPorts: flags.appPorts === undefined ? undefined : parsePorts(flags.appPorts),
       explicitPort: flags.explicitPort === undefined ? undefined : portNumber(flags.explicitPort, "--explicit-port"),
-      version,
+      version: packageVersion(),
     },
     identity: {
       discovery: hostPort(flags.discovery, "--discovery"),

@@ -1,9 +1,8 @@
-import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline/promises";
 import type { Command } from "commander";
-import { Failure, type Scope, systemClock } from "../base/index.ts";
+import { Failure, packageVersion, type Scope, systemClock } from "../base/index.ts";
 import { fieldManager, readSettings, type Settings, type Target } from "../install/index.ts";
 import { createKubeClient, loadAccess, ObjectApi } from "../kube/index.ts";
 import { parseDuration } from "./duration.ts";
@@ -51,11 +50,6 @@ export function timeoutOf({ timeout }: { readonly timeout: string }): number {
   return parseDuration(timeout, "--timeout");
 }
 
-/** This program's own version: the tag of the image that goes with it. */
-export function ownVersion(): string {
-  return JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version;
-}
-
 /** The clusters that were named, in that order. Nothing is asked of them yet. Throws `kube/…`. */
 export async function targetsOf(flags: ClusterFlags, scope: Scope, signal: AbortSignal): Promise<readonly Target[]> {
   const files = flags.kubeconfig ?? process.env["KUBECONFIG"] ?? join(homedir(), ".kube/config");
@@ -65,7 +59,7 @@ export async function targetsOf(flags: ClusterFlags, scope: Scope, signal: Abort
   return await Promise.all(
     contexts.map(async (context) => {
       const access = await loadAccess({ kind: "kubeconfig", files, ...(context === undefined ? {} : { context }) });
-      const userAgent = `isthmus-install/${ownVersion()}`;
+      const userAgent = `isthmus-install/${packageVersion()}`;
       const client = createKubeClient({ access, clock: systemClock, env: process.env, userAgent }, scope);
       const api = new ObjectApi({ client, fieldManager, clock: systemClock, random: Math.random, signal });
       return { context: access.name, clusterName: access.cluster ?? "", api, clock: systemClock, signal };
@@ -79,7 +73,7 @@ export async function settingsFrom(flags: SettingsFlags): Promise<Settings> {
   if (unreadable[0]) throw unreadable[0];
   if (violations[0]) throw new Failure("input/settings", `"${violations[0].file}" ${violations[0].message}`);
   const sets = [...(flags.set ?? []), ...(flags.revision === undefined ? [] : [`revision=${flags.revision}`])];
-  return readSettings({ files: texts, sets, version: ownVersion() });
+  return readSettings({ files: texts, sets, version: packageVersion() });
 }
 
 /** With the cluster's name: as told, else as the context calls it. Throws `input/settings` when there is none. */

@@ -1,7 +1,6 @@
 #!/usr/bin/env node
-import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
-import { Failure } from "../base/index.ts";
+import { Failure, packageVersion } from "../base/index.ts";
 import { exitCodes, printFailure } from "./output.ts";
 import { strictUsage } from "./usage.ts";
 
@@ -29,22 +28,27 @@ const commands: ReadonlyArray<readonly [name: string, load: LoadCommand]> = [
   ["xds", async () => (await import("./commands/xds.ts")).xdsCommand()],
 ];
 
+/** The commands that a command line needs: the one that it names; for help and for what nobody knows, all of them. */
+function wantedBy([first]: readonly string[]): typeof commands {
+  if (first === "-V" || first === "--version") return [];
+  const named = commands.filter(([name]) => name === first);
+  return named.length > 0 ? named : commands;
+}
+
 /** What follows the program's name, to an exit code. The only place that prints a `Failure`. */
 export async function run(args: readonly string[]): Promise<number> {
-  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
   let exitCode: number = exitCodes.good;
   const done = (code: number) => {
     exitCode = code;
   };
   const program = new Command("isthmus")
     .description("One service mesh over many clusters, joined only at gateways and by a shared root of trust.")
-    .version(version, "-V, --version")
+    .version(packageVersion(), "-V, --version")
     .exitOverride()
     .configureHelp({ sortSubcommands: false, showGlobalOptions: true })
     .showSuggestionAfterError()
     .showHelpAfterError("(isthmus --help lists what there is)");
-  const wanted = commands.filter(([name]) => name === args[0]);
-  for (const [, load] of wanted.length > 0 ? wanted : commands) program.addCommand(strictUsage(await load(done)));
+  for (const [, load] of wantedBy(args)) program.addCommand(strictUsage(await load(done)));
   try {
     await program.parseAsync([...args], { from: "user" });
     return exitCode;

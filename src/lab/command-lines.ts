@@ -1,11 +1,11 @@
 import { dirname, join } from "node:path";
-import { packageFile } from "./enclosure.ts";
+import { programFile } from "../base/index.ts";
 
 // The one place where the lab says how the mesh's programs are started. Another data plane is another `proxyLine`.
 
 /** `isthmus` of this same package. */
 function isthmus(...args: readonly string[]): readonly string[] {
-  return [process.execPath, packageFile("cli", "main.js"), ...args];
+  return [process.execPath, programFile("cli", "main.js"), ...args];
 }
 
 export interface ControlPlaneLine {
@@ -140,5 +140,5 @@ export function searchDomains(namespace: string): readonly string[] {
 
 /** The small resolver that stands for the Internet's: it knows the gateways' host names, and nothing else. */
 export function resolverLine(options: { readonly listen: string; readonly table: string }): readonly string[] {
-  return [process.execPath, packageFile("lab", "resolver-main.js"), options.listen, options.table];
+  return [process.execPath, programFile("lab", "resolver-main.js"), options.listen, options.table];
 }

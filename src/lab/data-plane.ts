@@ -18,7 +18,6 @@ export async function envoyOf(
   place: { readonly folder: string; readonly mode: LabMode },
 ): Promise<LabPlan["envoy"]> {
   const { dataPlane = "embedded", clusters } = options;
-  if (dataPlane === "embedded") return undefined;
   const { path } = await locateEnvoy(envoyPlaces(process.env, options.envoy));
   const names = clusters.map(({ name }) => name);
   return {

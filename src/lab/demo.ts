@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { relative } from "node:path";
-import { explain, Failure, sleep, systemClock } from "../base/index.ts";
-import { packageFile } from "./enclosure.ts";
+import { explain, Failure, packageFile, programFile, sleep, systemClock } from "../base/index.ts";
 import { type PodRun, runInPod } from "./exec.ts";
 import { gatewayProofs } from "./gateway-proof.ts";
 import { labDown, labUp } from "./lab.ts";
@@ -50,7 +49,7 @@ export async function demo(options: {
       name,
       clusters: ["cluster1", "cluster2"].map((cluster) => ({
         name: cluster,
-        folders: [packageFile("..", "samples", "demo", cluster)],
+        folders: [packageFile("samples", "demo", cluster)],
       })),
       life: "tied",
       onProgress: (news) => {
@@ -111,7 +110,7 @@ async function scene(
       client,
       curl
         ? ["curl", "-sS", "--max-time", "10", ...flags, url]
-        : [process.execPath, packageFile("lab", "get-main.js"), ...flags, `http://${url}`],
+        : [process.execPath, programFile("lab", "get-main.js"), ...flags, `http://${url}`],
     );
   const until = systemClock.monotonic() + firstCallMs;
   let head = await call("-I");
@@ -213,7 +212,7 @@ function tryLines(status: LabStatus, command: string): readonly string[] {
 
 /** One of the example's files, as short as it can be said from here. */
 function shownFile(...path: readonly string[]): string {
-  const file = packageFile("..", "samples", "demo", ...path);
+  const file = packageFile("samples", "demo", ...path);
   const short = relative(process.cwd(), file);
   return short.startsWith("..") ? file : short;
 }

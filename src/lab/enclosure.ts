@@ -1,5 +1,3 @@
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { run } from "./run.ts";
 import type { ChosenMode, LabMode } from "./types.ts";
 
@@ -161,9 +159,4 @@ async function install(packages: readonly string[], onInstall: () => void): Prom
   await run(["apt-get", "update", "-q"], { env, timeoutMs: 300_000 });
   const second = await run(line, { env, timeoutMs: 300_000 });
   return second.code === 0 ? undefined : `apt-get could not install it: ${second.stderr.trim().split("\n").at(-1)}`;
-}
-
-/** Where the programs of this package are: `dist/` when built. */
-export function packageFile(...path: readonly string[]): string {
-  return join(fileURLToPath(new URL("..", import.meta.url)), ...path);
 }

@@ -1,4 +1,4 @@
-import { packageFile } from "./enclosure.ts";
+import { programFile } from "../base/index.ts";
 
 /** What a container's image stands for on this machine. */
 export type ImageCommand =
@@ -22,7 +22,7 @@ interface Row {
 }
 
 function app(name: string, env: Readonly<Record<string, string>> = {}): ImageCommand {
-  return { kind: "run", argv: [process.execPath, packageFile("lab", "apps", `${name}.js`)], env };
+  return { kind: "run", argv: [process.execPath, programFile("lab", "apps", `${name}.js`)], env };
 }
 
 const given: ImageCommand = { kind: "given" };

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, writeFileSync } from "node:fs";
-import { Failure } from "../base/index.ts";
-import { canEnclose, packageFile, toolEnv, unshareLine } from "./enclosure.ts";
+import { Failure, programFile } from "../base/index.ts";
+import { canEnclose, toolEnv, unshareLine } from "./enclosure.ts";
 import { ended } from "./run.ts";
 import { commandLine, paths, readPid, removeFolder } from "./state-folder.ts";
 import type { LabPlan } from "./supervisor.ts";
@@ -53,7 +53,7 @@ export async function startKeeper(options: {
   writeFileSync(files.plan, JSON.stringify(plan, null, 2));
   const { mode } = plan.chosen;
   const enclosed = mode !== "explicit" || (await canEnclose());
-  const supervisor = [process.execPath, packageFile("lab", "supervisor-main.js"), folder];
+  const supervisor = [process.execPath, programFile("lab", "supervisor-main.js"), folder];
   const tree = enclosed ? [...unshareLine(mode), "sh", "-c", initScript, "sh", ...supervisor] : supervisor;
   const out = openSync(files.supervisorLog, "a");
   const child = spawn("sh", ["-c", keeperScript, "isthmus-lab-keeper", folder, enclosed ? "yes" : "no", ...tree], {

@@ -1,8 +1,6 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Failure, sleep, systemClock } from "../base/index.ts";
-import { readResources } from "../resources/index.ts";
-import { envoyOf } from "./data-plane.ts";
 import { chooseMode } from "./enclosure.ts";
 import { runInPod } from "./exec.ts";
 import { followFile } from "./follow.ts";
@@ -40,7 +38,9 @@ export async function labUp(options: LabUpOptions): Promise<LabStatus> {
     }
     signal?.throwIfAborted();
     onProgress({ kind: "mode", ...choice.chosen });
-    const envoy = await envoyOf(options, { folder, mode: choice.chosen.mode });
+    const place = { folder, mode: choice.chosen.mode };
+    const embedded = (options.dataPlane ?? "embedded") === "embedded";
+    const envoy = embedded ? undefined : await (await import("./data-plane.ts")).envoyOf(options, place);
     const plan: LabPlan = {
       name,
       clusters: options.clusters.map((cluster) => ({
@@ -135,6 +135,8 @@ export async function labDelete(options: {
   const objects = (options.objects ?? []).map((object) => ({ ...object, namespace }));
   const variables = labVariables((await askLab(lab, { op: "status" })).clusters.map(({ name }) => name));
   for (const { file, text } of manifestTexts(options.files ?? [])) {
+    // Not before: it takes many times what asking a lab does.
+    const { readResources } = await import("../resources/index.ts");
     const read = readResources(substitute(text, variables).text, { cluster, file, defaultNamespace: namespace });
     objects.push(
       ...read.resources.map(({ kind, metadata }) => ({ kind, name: metadata.name, namespace: metadata.namespace })),

@@ -1,6 +1,5 @@
-import type { Clock } from "../base/index.ts";
+import { type Clock, programFile } from "../base/index.ts";
 import type { Container } from "../resources/index.ts";
-import { packageFile } from "./enclosure.ts";
 import type { CommandLine, PodNetwork } from "./network.ts";
 import { run } from "./run.ts";
 import { targetPort } from "./runtime-objects.ts";
@@ -61,5 +60,5 @@ export class ReadinessProbe {
 
 /** One look at an application from within its pod. */
 function probeLine(kind: "http" | "tcp", target: string, timeoutSeconds: number): readonly string[] {
-  return [process.execPath, packageFile("lab", "probe-main.js"), kind, target, String(timeoutSeconds * 1000)];
+  return [process.execPath, programFile("lab", "probe-main.js"), kind, target, String(timeoutSeconds * 1000)];
 }

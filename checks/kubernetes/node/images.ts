@@ -1,5 +1,5 @@
 import { basename, join, relative } from "node:path";
-import { packageFile } from "../../../src/lab/enclosure.ts";
+import { programFile } from "../../../src/base/index.ts";
 import { imageCommand, splitImage } from "../../../src/lab/images.ts";
 import type { ContainerSpec, PodObject } from "./pod-object.ts";
 
@@ -79,7 +79,7 @@ export function findImage(container: ContainerSpec, pod: PodObject, cluster: str
 /** A program of this package, or Node itself, as the container has it. */
 function inContainer(part: string): string {
   if (part === process.execPath) return nodeInContainer;
-  const within = relative(packageFile(), part);
+  const within = relative(programFile(), part);
   return within.startsWith("..") || !part.startsWith("/") ? part : join(packageInContainer, "dist", within);
 }
 

@@ -1,8 +1,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Command, Option } from "commander";
-import { Failure } from "../../base/index.ts";
+import { Failure, packageFile } from "../../base/index.ts";
 import {
   type DataPlane,
   dataPlanes,
@@ -25,7 +24,7 @@ import { exitCodes, printLine, table } from "../output.ts";
 import { interruptible, progressLine } from "../progress.ts";
 
 /** The example that ships with the package: `sleep` in cluster1, `httpbin` in cluster2. */
-const exampleFolder = fileURLToPath(new URL("../../../samples/demo", import.meta.url));
+const exampleFolder = packageFile("samples", "demo");
 
 /** `isthmus lab …`: clusters on this machine. */
 export function labCommand(done: (code: number) => void): Command {

@@ -1,11 +1,10 @@
 import { Command } from "commander";
-import { Failure } from "../../base/index.ts";
+import { Failure, packageVersion } from "../../base/index.ts";
 import { checkTarget, installedRevisions, plannedChanges, renderAll, writeChart } from "../../install/index.ts";
 import { customKinds, customResourceDefinition, writeManifest } from "../../resources/index.ts";
 import {
   type ClusterFlags,
   namedFor,
-  ownVersion,
   type SettingsFlags,
   settingsFrom,
   withClusters,
@@ -56,7 +55,7 @@ export function manifestCommand(done: (code: number) => void): Command {
     .description("write a Helm chart of the same objects")
     .requiredOption("--out <dir>", "where to write it; made if it is not there")
     .action((flags: { readonly out: string }) => {
-      for (const file of writeChart(flags.out, ownVersion())) printLine(file);
+      for (const file of writeChart(flags.out, packageVersion())) printLine(file);
     });
   return command;
 }

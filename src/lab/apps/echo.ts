@@ -15,7 +15,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { createServer as createTls } from "node:tls";
 import { type Controls, Failing, readControls } from "./echo/controls.ts";
-import { answerGrpc } from "./grpc-echo.ts";
+import { answerGrpc } from "./grpc-answer.ts";
 import { portsFrom, servedBy, serveUntilStopped } from "./serve.ts";
 import { isProgram } from "./target.ts";
 import { acceptKey, WebSocketPeer } from "./websocket.ts";

@@ -1,6 +1,5 @@
 import { fork, type Serializable } from "node:child_process";
-import { fileURLToPath } from "node:url";
-import type { Logger, LogLevel } from "../../base/index.ts";
+import { type Logger, type LogLevel, programFile } from "../../base/index.ts";
 import type { FromWorker } from "./messages.ts";
 import type { StartWorker } from "./workers.ts";
 
@@ -17,7 +16,7 @@ export function workerProgram(options: {
   readonly env: WorkerProgram["env"];
 }): WorkerProgram {
   return {
-    file: fileURLToPath(new URL("worker-main.js", import.meta.url)),
+    file: programFile("proxy", "workers", "worker-main.js"),
     args: [options.logLevel],
     // The runtime's event loop then lets the others' turn come after each connection that it accepts, so that connections
     // which come at once are shared more evenly.
