@@ -30,7 +30,6 @@ const bundle = await rolldown({
   treeshake: { moduleSideEffects: [{ test: /[\\/]src[\\/]/, sideEffects: false }] },
   tsconfig: join(root, "tsconfig.json"),
 });
-rmSync(dist, { recursive: true, force: true });
 const { output } = await bundle.write({
   dir: dist,
   format: "esm",
@@ -44,6 +43,12 @@ for (const program of programs) {
   const own = output.find(({ fileName }) => fileName === program.replace(/\.ts$/, ".js"));
   if (own?.moduleIds?.includes(join(src, program))) continue;
   throw new Error(`src/${program} is a program, and another one imports it: put what they share into a file of its own`);
+}
+// Only now: a build beside programs that run leaves them what they have not loaded yet, where it is still the same.
+const written = new Set(output.map(({ fileName }) => fileName));
+for (const entry of readdirSync(dist, { recursive: true, withFileTypes: true })) {
+  const file = relative(dist, join(entry.parentPath, entry.name));
+  if (entry.isFile() && !written.has(file)) rmSync(join(dist, file));
 }
 writeFileSync(join(dist, "THIRD-PARTY-LICENSES.txt"), notices(output.flatMap((chunk) => chunk.moduleIds ?? [])));
 chmodSync(join(dist, "cli/main.js"), 0o755);
