@@ -20,7 +20,7 @@ const defaults = plainObjects(chart.find(({ path }) => path === "values.yaml")!.
 /** What installing applies, without what a chart leaves to Helm. */
 function installed(...sets: readonly string[]): Readonly<Record<string, unknown>> {
   const settings = readSettings({ files: [], sets: ["cluster=c1", `profile=${chartProfile}`, ...sets], version });
-  const all = renderAll(settings, { isDefault: true, trusted: false });
+  const all = renderAll(settings, { isDefault: settings.revision === "default", trusted: false });
   return byName(
     all.filter(({ kind, metadata }) => kind !== "Namespace" && !metadata.name.startsWith("isthmus-installation")),
   );
@@ -40,17 +40,27 @@ function settled({ metadata, ...object }: Manifest): unknown {
 function evaluate(text: string, values: unknown): string {
   const lookUp = (expression: string): unknown =>
     expression === ".Release.Namespace" ? namespace : valueAt(values, expression.replace(/^\.Values\./, "").split("."));
-  const body = text.replace(
-    /^\{\{- if (.*?) \}\}\n([\s\S]*)\{\{- end \}\}\n$/,
-    (_, condition: string, inner: string) =>
-      condition
-        .replace(/^and /, "")
-        .split(" ")
-        .every((one) => lookUp(one) === true)
-        ? inner
-        : "",
-  );
-  return body.replace(/\{\{ (\S+)(?: \| (quote|toJson))? \}\}/g, (_, expression: string, how?: string) => {
+  const read = (word: string): unknown => (word.startsWith('"') ? JSON.parse(word) : lookUp(word));
+  const holds = (condition: string): boolean => {
+    const [, inner] = /^not \((.*)\)$/.exec(condition) ?? [];
+    if (inner !== undefined) return !holds(inner);
+    const [first = "", ...rest] = condition.split(" ");
+    if (first === "and") return rest.every((one) => Boolean(lookUp(one)));
+    if (first === "eq") return read(rest[0]!) === read(rest[1]!);
+    if (first === "contains") return String(read(rest[1]!)).includes(String(read(rest[0]!)));
+    return rest.length === 0 && Boolean(lookUp(first));
+  };
+  // Whether each condition around a line holds; what a line of a condition trims is the end of the line before it.
+  const around: boolean[] = [];
+  const lines = text.split("\n").filter((line) => {
+    const [, condition, other] = /^\{\{- (?:if (.*)|(else)|end) \}\}$/.exec(line) ?? [];
+    if (condition !== undefined) around.push(holds(condition));
+    else if (other !== undefined) around.push(!around.pop()!);
+    else if (line === "{{- end }}") around.pop();
+    else return around.every(Boolean);
+    return false;
+  });
+  return lines.join("\n").replace(/\{\{ (\S+)(?: \| (quote|toJson))? \}\}/g, (_, expression: string, how?: string) => {
     const value = lookUp(expression);
     return how === undefined ? String(value) : JSON.stringify(value);
   });
@@ -88,8 +98,30 @@ describe("the chart", () => {
     );
   });
 
+  const choices = [
+    { it: "Envoy as the data plane", sets: { dataPlane: "envoy" } },
+    { it: "an image by its tag", sets: { image: "images.example.com/mesh:1" } },
+    { it: "an image with an Envoy in it", sets: { image: "images.example.com/mesh:1", dataPlane: "envoy" } },
+    { it: "an image by its digest", sets: { image: "images.example.com/mesh@sha256:0a", dataPlane: "envoy" } },
+    { it: "a revision beside the default one", sets: { revision: "canary" } },
+    { it: "all of it at once", sets: { revision: "canary", image: "mesh@sha256:0a", dataPlane: "envoy" } },
+  ];
+  for (const { it, sets } of choices) {
+    test(`makes the objects that installing applies with ${it}`, () => {
+      const told = Object.entries(sets).map(([path, value]) => `${path}=${value}`);
+      expect(templated({ ...defaults, cluster: "c1", ...sets })).toEqual(installed(...told));
+    });
+  }
+
+  test("a revision beside the default one brings nothing that is the mesh's once", () => {
+    const kinds = Object.keys(templated({ ...defaults, cluster: "c1", revision: "canary" }));
+    expect(kinds.filter((name) => !name.startsWith("CustomResourceDefinition") && !name.includes("canary"))).toEqual(
+      [],
+    );
+  });
+
   test("leaves no mark behind", () => {
-    for (const { path, text } of chart) expect(text, path).not.toMatch(/zz(text|yaml)\d/);
+    for (const { path, text } of chart) expect(text, path).not.toMatch(/zz(text|yaml)\d/i);
   });
 
   test("takes no value that it does not read", () => {
@@ -98,11 +130,16 @@ describe("the chart", () => {
       additionalProperties: false,
       properties: {
         cluster: { type: "string" },
-        controlPlane: { properties: { replicas: { type: "integer" }, resources: { additionalProperties: false } } },
+        revision: { pattern: expect.stringContaining("a-z") },
+        dataPlane: { type: "string", enum: ["embedded", "envoy"] },
+        image: { type: "string" },
+        controlPlane: {
+          properties: { replicas: { type: "integer", minimum: 1 }, resources: { additionalProperties: false } },
+        },
         gateways: { properties: { egress: { properties: { enabled: { type: "boolean" } } } } },
       },
     });
-    expect(schema.properties).not.toHaveProperty("revision");
+    expect(schema.properties).not.toHaveProperty("profile");
     expect(schema.properties.gateways.properties.ingress.properties.annotations).toEqual({ type: "object" });
   });
 });
@@ -135,6 +172,10 @@ describe.skipIf(!there)("the chart in Helm's own eyes", () => {
     ["controlPlane.replicas=3", "gateways.ingress.replicas=2"],
     ["hub=images.example.com/mesh", "tag=1.10", "imagePullPolicy=Always"],
     ["gateways.egress.enabled=false", "gateways.ingress.annotations.a=b", "controlPlane.resources.requests.cpu=500m"],
+    ["dataPlane=envoy", "clusterDomain=example.internal"],
+    ["image=images.example.com/mesh:1", "dataPlane=envoy"],
+    ["image=images.example.com/mesh@sha256:0a", "dataPlane=envoy"],
+    ["revision=canary", "image=images.example.com/mesh:1"],
     ["multicluster.enabled=false", "dns.enabled=false", "trustDomain=example.com", "validation.enabled=false"],
   ];
   test.each(sets.map((set) => [set.join(" ") || "nothing set", set] as const))("is what is installed: %s", (_, set) => {
@@ -143,13 +184,19 @@ describe.skipIf(!there)("the chart in Helm's own eyes", () => {
 
   test("wants a name for the cluster", () => expect(() => template()).toThrow(/say --set cluster=NAME/));
 
-  test.each(["revision=canary", "dataPlane=envoy", "image=example.com/isthmus:1", "gateways.ingress.replica=2"])(
+  test.each(["profile=demo", "network=n1", "dns.clusterIP=10.96.7.7", "gateways.ingress.replica=2"])(
     "refuses what it does not read: %s",
     (set) => expect(() => template("cluster=c1", set)).toThrow(/additional propert/i),
   );
 
-  test("refuses a value of another kind", () =>
-    expect(() => template("cluster=c1", "controlPlane.replicas=many")).toThrow(/replicas.*(integer|string)/i));
+  test.each([
+    ["controlPlane.replicas=many", /replicas.*(integer|string)/i],
+    ["controlPlane.replicas=0", /replicas.*(0|1)/i],
+    ["revision=Canary_1", /revision.*pattern/i],
+    ["image=mesh", /image.*pattern/i],
+    ["dataPlane=nginx", /dataPlane.*(embedded|enum)/i],
+    ["revision=dns", /revision cannot be dns: isthmus-dns is a part of the mesh/],
+  ])("refuses what no setting can be: %s", (set, says) => expect(() => template("cluster=c1", set)).toThrow(says));
 
   test("is clean to helm lint, and packs", () => {
     expect(run("lint", "--strict", dir, "--set", "cluster=c1")).toContain("0 chart(s) failed");

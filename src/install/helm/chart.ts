@@ -2,9 +2,11 @@ import { writeManifest } from "../../resources/index.ts";
 import { renderStages } from "../render/manifest.ts";
 import type { Manifest } from "../render/object.ts";
 import { overlay } from "../settings/field.ts";
+import { partNames } from "../settings/read.ts";
 import type { Settings } from "../settings/settings.ts";
+import { either, type Part, written } from "./braid.ts";
 import { valuesSchema } from "./schema.ts";
-import { chartDefaults, chartProfile, chartSwitches, chartValues, valueAt } from "./values.ts";
+import { chartDefaults, chartPaths, chartProfile, chartValues, valueAt } from "./values.ts";
 
 /** A file of the chart, with its path inside it. */
 export interface ChartFile {
@@ -14,36 +16,102 @@ export interface ChartFile {
 
 /**
  * A chart of the same objects that `isthmus install` applies: rendered with marks in the place of values, and the marks
- * then written as what a template says there. So chart and installer cannot come apart.
+ * then written as what a template says there. Where a value decides which lines there are, it is rendered with each of the
+ * two, and the texts are braided. So chart and installer cannot come apart.
  */
 export function helmChart(version: string): readonly ChartFile[] {
   const marks = new Marks();
   const marked = markedSettings(version, marks);
-  const stages = renderStages(marked, { isDefault: true, trusted: false });
-  const [definitions, others] = split(
-    [...stages.base, ...stages.controlPlane, ...stages.webhooks, ...stages.gateways, ...stages.rules],
-    ({ kind }) => kind === "CustomResourceDefinition",
-  );
-  const templates = others.filter(isCharted).map((manifest) => ({
-    path: `templates/${fileOf(manifest)}`,
-    text: within(marks.written(writeManifest([manifest])), conditionOf(manifest)),
-  }));
+  const definitions = renderStages(marked, defaultFacts).base.filter(({ kind }) => kind === "CustomResourceDefinition");
+  const templates = braided(marked, choicesOf(marks));
   return [
     { path: "Chart.yaml", text: chartFile(version) },
     { path: "values.yaml", text: valuesFile(version) },
-    { path: "values.schema.json", text: schemaFile(version) },
+    { path: "values.schema.json", text: schemaFile() },
     ...definitions.map((manifest) => ({
       path: `crds/${manifest.metadata.name}.yaml`,
       text: writeManifest([manifest]),
     })),
-    ...templates,
+    ...[...templates].map(([file, { parts, condition }]) => ({
+      path: `templates/${file}`,
+      text: within(`${written(parts, (line) => marks.written(line)).join("\n")}\n`, condition),
+    })),
     { path: "templates/NOTES.txt", text: notes },
   ];
 }
 
-/** Helm makes the namespace itself; what it was told it records itself. */
+const defaultFacts = { isDefault: true, trusted: false };
+
+/** Helm makes namespace and definitions itself; what it was told it records itself. */
 function isCharted({ kind, metadata }: Manifest): boolean {
-  return kind !== "Namespace" && !metadata.name.startsWith("isthmus-installation");
+  return (
+    kind !== "Namespace" && kind !== "CustomResourceDefinition" && !metadata.name.startsWith("isthmus-installation")
+  );
+}
+
+interface Choice {
+  readonly condition: string;
+  /** Settings where it holds, and where it does not. */
+  readonly holds: (settings: Settings) => Settings;
+  readonly fails: (settings: Settings) => Settings;
+}
+
+function choicesOf(marks: Marks): readonly Choice[] {
+  const [revision, image, digest] = [
+    marks.text(".Values.revision"),
+    marks.text(".Values.image"),
+    marks.text(".Values.image", "@"),
+  ];
+  return [
+    {
+      condition: 'eq .Values.revision "default"',
+      holds: (settings) => settings,
+      fails: (settings) => ({ ...settings, revision }),
+    },
+    {
+      condition: ".Values.image",
+      holds: (settings) => ({ ...settings, image }),
+      fails: (settings) => settings,
+    },
+    {
+      condition: 'contains "@" .Values.image',
+      holds: (settings) => (settings.image === "" ? settings : { ...settings, image: digest }),
+      fails: (settings) => settings,
+    },
+    {
+      condition: 'eq .Values.dataPlane "envoy"',
+      holds: (settings) => ({ ...settings, dataPlane: "envoy" }),
+      fails: (settings) => ({ ...settings, dataPlane: "embedded" }),
+    },
+  ];
+}
+
+type Templates = ReadonlyMap<string, { readonly parts: readonly Part[]; readonly condition: string | undefined }>;
+
+/** The charted objects by file, as every choice makes them. What is not there with one has no lines then. */
+function braided(settings: Settings, [choice, ...more]: readonly Choice[]): Templates {
+  if (!choice) {
+    const { base, controlPlane, webhooks, gateways, rules } = renderStages(settings, {
+      ...defaultFacts,
+      // Another one stands beside it: which of them is the default is the installer's to change.
+      isDefault: settings.revision === "default",
+    });
+    const all = [...base, ...controlPlane, ...webhooks, ...gateways, ...rules].filter(isCharted);
+    return new Map(
+      all.map((manifest) => [
+        fileOf(manifest),
+        { parts: writeManifest([manifest]).trimEnd().split("\n"), condition: conditionOf(manifest) },
+      ]),
+    );
+  }
+  const [holds, fails] = [braided(choice.holds(settings), more), braided(choice.fails(settings), more)];
+  return new Map(
+    [...new Set([...holds.keys(), ...fails.keys()])].map((file) => {
+      const [one, other] = [holds.get(file), fails.get(file)];
+      const parts = either(choice.condition, one?.parts ?? [], other?.parts ?? []);
+      return [file, { parts, condition: (one ?? other)!.condition }];
+    }),
+  );
 }
 
 /** Marks are words that YAML needs no quotes for and that nothing else contains. */
@@ -51,16 +119,17 @@ class Marks {
   readonly #expressions: Array<{ readonly word: string; readonly expression: string; readonly as: "text" | "yaml" }> =
     [];
 
-  text(expression: string): string {
-    return this.#mark(expression, "text");
+  /** `holding`: what the value holds, for who looks for that in it. */
+  text(expression: string, holding = ""): string {
+    return this.#mark(expression, "text", holding);
   }
 
   yaml(expression: string): unknown {
     return this.#mark(expression, "yaml");
   }
 
-  #mark(expression: string, as: "text" | "yaml"): string {
-    const word = `zz${as}${this.#expressions.length}zz`;
+  #mark(expression: string, as: "text" | "yaml", holding = ""): string {
+    const word = `zz${as}${this.#expressions.length}${holding}zz`;
     this.#expressions.push({ word, expression, as });
     return word;
   }
@@ -139,7 +208,7 @@ function chartFile(version: string): string {
 
 function valuesOf(version: string): object {
   const defaults = chartDefaults(version);
-  return [...chartValues.map(({ path }) => path), ...chartSwitches].reduce<unknown>(
+  return chartPaths.reduce<unknown>(
     (all, path) =>
       overlay(
         all,
@@ -149,9 +218,8 @@ function valuesOf(version: string): object {
   ) as object;
 }
 
-function schemaFile(version: string): string {
-  const open = chartValues.filter(({ as }) => as === "yaml").map(({ path }) => path);
-  return `${JSON.stringify(valuesSchema(valuesOf(version), open), null, 2)}\n`;
+function schemaFile(): string {
+  return `${JSON.stringify(valuesSchema(chartPaths), null, 2)}\n`;
 }
 
 function valuesFile(version: string): string {
@@ -161,10 +229,7 @@ ${writeManifest([valuesOf(version)])}`;
 }
 
 const notes = `{{- if not .Values.cluster }}{{ fail "say --set cluster=NAME: the name of this cluster in the mesh" }}{{- end }}
+{{- if has .Values.revision (list ${partNames.map((name) => `"${name}"`).join(" ")}) }}{{ fail (printf "revision cannot be %s: isthmus-%s is a part of the mesh" .Values.revision .Values.revision) }}{{- end }}
 The mesh is installed as cluster {{ .Values.cluster }}. It starts once Secret cacerts is in namespace {{ .Release.Namespace }}.
-Let pods of a namespace join: kubectl label namespace NAME istio-injection=enabled
+Let pods of a namespace join: kubectl label namespace NAME {{ if eq .Values.revision "default" }}istio-injection=enabled{{ else }}istio.io/rev={{ .Values.revision }}{{ end }}
 `;
-
-function split<T>(all: readonly T[], is: (one: T) => boolean): readonly [readonly T[], readonly T[]] {
-  return [all.filter(is), all.filter((one) => !is(one))];
-}

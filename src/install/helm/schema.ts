@@ -1,13 +1,21 @@
+import { isLeaf, overlay, shapeAt } from "../settings/field.ts";
+import { settingsShape } from "../settings/settings.ts";
+
 type Schema = { readonly [key: string]: unknown };
 
 /**
- * What Helm holds values against (`values.schema.json`): only what the chart reads, of the kind that its defaults have. Else
- * `--set revision=canary`, which is the installer's alone, would change nothing and say nothing.
- *
- * Below a path of `open`, anything goes that is of that kind.
+ * What Helm holds values against (`values.schema.json`): only what the chart reads, and of each what the setting of that name
+ * may be. Else `--set dns.clusterIP=10.96.7.7`, which is the installer's alone, would change nothing and say nothing.
  */
-export function valuesSchema(defaults: object, open: readonly (readonly string[])[]): Schema {
-  const root = schemaOf(defaults, [], new Set(open.map((path) => path.join("."))));
+export function valuesSchema(paths: readonly (readonly string[])[]): Schema {
+  const root = paths.reduce<unknown>(
+    (all, path) =>
+      overlay(
+        all,
+        path.reduceRight<unknown>((inner, key) => mappingOf({ [key]: inner }), leafSchema(path)),
+      ),
+    mappingOf({}),
+  ) as Schema;
   return {
     $schema: "http://json-schema.org/draft-07/schema#",
     ...root,
@@ -16,10 +24,12 @@ export function valuesSchema(defaults: object, open: readonly (readonly string[]
   };
 }
 
-function schemaOf(value: unknown, path: readonly string[], open: ReadonlySet<string>): Schema {
-  if (typeof value === "number") return { type: "integer" };
-  if (typeof value !== "object" || value === null) return { type: typeof value };
-  if (open.has(path.join("."))) return { type: "object" };
-  const inner = Object.entries(value).map(([key, one]) => [key, schemaOf(one, [...path, key], open)]);
-  return { type: "object", additionalProperties: false, properties: Object.fromEntries(inner) };
+function mappingOf(properties: Schema): Schema {
+  return { type: "object", additionalProperties: false, properties };
+}
+
+function leafSchema(path: readonly string[]): Schema {
+  const field = shapeAt(settingsShape, path);
+  if (!isLeaf(field)) throw new Error(`${path.join(".")} is no setting`);
+  return field.schema;
 }

@@ -33,6 +33,9 @@ export const chartValues: readonly ChartValue[] = [
   { path: ["validation", "timeoutSeconds"], as: "yaml" },
 ];
 
+/** Values on which the objects' lines depend: each is a choice of two, which the chart makes at its own time. */
+export const chartChoices = [["revision"], ["image"], ["dataPlane"]] as const;
+
 /** Parts that a value turns on and off. */
 export const chartSwitches: readonly (readonly string[])[] = [
   ["gateways", "ingress", "enabled"],
@@ -45,6 +48,13 @@ export const chartSwitches: readonly (readonly string[])[] = [
 
 /** The profile that the chart stands for: the guide's. */
 export const chartProfile: ProfileName = "multicluster-gateways";
+
+/** All that the chart reads. */
+export const chartPaths: readonly (readonly string[])[] = [
+  ...chartChoices,
+  ...chartValues.map(({ path }) => path),
+  ...chartSwitches,
+];
 
 /** The settings that the chart has when nobody says anything. */
 export function chartDefaults(version: string): Settings {

@@ -62,6 +62,18 @@ describe("manifests", () => {
     expect(read.resources.filter(({ kind }) => kind === "Gateway")).toHaveLength(2);
   });
 
+  const images = [
+    { it: "hub and tag", sets: ["hub=example.com/mesh", "tag=1"], image: "example.com/mesh/isthmus:1-envoy" },
+    { it: "a reference", sets: ["image=example.com/mesh:1"], image: "example.com/mesh:1-envoy" },
+    { it: "a digest, of which there is no other form", sets: ["image=mesh@sha256:0a"], image: "mesh@sha256:0a" },
+  ];
+  for (const { it, sets, image } of images) {
+    test(`the image with an Envoy is made of ${it}`, () => {
+      const { spec } = specOf(render(["dataPlane=envoy", ...sets]), "Deployment isthmus-system/isthmus-ingressgateway");
+      expect(spec.template.spec.containers[0].image).toBe(image);
+    });
+  }
+
   test("words that older YAML takes for something else are quoted", () => {
     expect(writeManifest(render([]))).toContain('- "off"');
   });

@@ -19,6 +19,8 @@ export interface Leaf<T> {
   /** Whether `--set` takes the text as it stands (`tag=1.10`), or reads it as YAML. */
   readonly text: "as it stands" | "yaml";
   readonly accepts: (value: unknown) => boolean;
+  /** The same as `accepts` in the words of JSON Schema, as near as it can say it. */
+  readonly schema: Readonly<Record<string, unknown>>;
   /** Keys may be set one by one, and several layers add up. */
   readonly open?: true;
   /** Never there: what the compiler holds against the field. */
@@ -36,37 +38,51 @@ export type Shape<T> = {
 
 type AnyShape = { readonly [key: string]: Leaf<unknown> | AnyShape };
 
-function leaf<T>(must: string, text: Leaf<T>["text"], accepts: (value: unknown) => boolean): Leaf<T> {
-  return { kind: "leaf", must, text, accepts };
+function leaf<T>(
+  must: string,
+  { text, schema }: Pick<Leaf<T>, "text" | "schema">,
+  accepts: (value: unknown) => boolean,
+): Leaf<T> {
+  return { kind: "leaf", must, text, schema, accepts };
 }
+
+const list = { text: "yaml", schema: { type: "array" } } as const;
 
 /** Text that fits `pattern`; all of it unless told otherwise. */
 export function text(must: string, pattern: RegExp = /^/): Leaf<string> {
-  return leaf(must, "as it stands", (value) => typeof value === "string" && pattern.test(value));
+  const schema = { type: "string", ...(pattern.source === "^" ? {} : { pattern: pattern.source }) };
+  return leaf(must, { text: "as it stands", schema }, (value) => typeof value === "string" && pattern.test(value));
 }
 
-export const flag: Leaf<boolean> = leaf("true or false", "yaml", (value) => typeof value === "boolean");
+export const flag: Leaf<boolean> = leaf(
+  "true or false",
+  { text: "yaml", schema: { type: "boolean" } },
+  (value) => typeof value === "boolean",
+);
 
 export function whole(least: number, most: number): Leaf<number> {
   return leaf(
     `a whole number from ${least} to ${most}`,
-    "yaml",
+    { text: "yaml", schema: { type: "integer", minimum: least, maximum: most } },
     (value) => Number.isInteger(value) && (value as number) >= least && (value as number) <= most,
   );
 }
 
 export function oneOf<T extends string>(words: readonly T[]): Leaf<T> {
-  return leaf(`one of ${words.join(", ")}`, "as it stands", (value) => (words as readonly unknown[]).includes(value));
+  const schema = { type: "string", enum: words };
+  return leaf(`one of ${words.join(", ")}`, { text: "as it stands", schema }, (value) =>
+    (words as readonly unknown[]).includes(value),
+  );
 }
 
 export function texts(must: string, pattern: RegExp = /^/): Leaf<readonly string[]> {
   const fits = (entry: unknown) => typeof entry === "string" && pattern.test(entry);
-  return leaf(`a list of ${must}`, "yaml", (value) => Array.isArray(value) && value.every(fits));
+  return leaf(`a list of ${must}`, list, (value) => Array.isArray(value) && value.every(fits));
 }
 
 export function numbers(must: string, least: number, most: number): Leaf<readonly number[]> {
   const fits = (entry: unknown) => Number.isInteger(entry) && (entry as number) >= least && (entry as number) <= most;
-  return leaf(`a list of ${must}`, "yaml", (value) => Array.isArray(value) && value.every(fits));
+  return leaf(`a list of ${must}`, list, (value) => Array.isArray(value) && value.every(fits));
 }
 
 /** Key to text, as labels and annotations are. */
@@ -75,14 +91,19 @@ export function textMap(
   pattern: RegExp = /^/,
 ): Leaf<Readonly<Record<string, string>>> {
   const fits = (entry: unknown) => typeof entry === "string" && pattern.test(entry);
-  return { ...leaf(must, "as it stands", (value) => isMapping(value) && Object.values(value).every(fits)), open: true };
+  const accepts = (value: unknown) => isMapping(value) && Object.values(value).every(fits);
+  return { ...leaf(must, { text: "as it stands", schema: { type: "object" } }, accepts), open: true };
 }
 
 /** Passed on as it is: the API server judges it. */
-export const mapping: Leaf<Readonly<Record<string, unknown>>> = leaf("a mapping", "yaml", isMapping);
+export const mapping: Leaf<Readonly<Record<string, unknown>>> = leaf(
+  "a mapping",
+  { text: "yaml", schema: { type: "object" } },
+  isMapping,
+);
 export const mappings: Leaf<readonly object[]> = leaf(
   "a list of mappings",
-  "yaml",
+  list,
   (value) => Array.isArray(value) && value.every(isMapping),
 );
 

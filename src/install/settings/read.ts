@@ -1,5 +1,6 @@
 import { Failure } from "../../base/index.ts";
 import { documents } from "../../resources/index.ts";
+import { dnsService, egressName, ingressName } from "../names.ts";
 import { isLeaf, judge, overlay, pathText, type SettingPath, type SettingProblem, shapeAt } from "./field.ts";
 import { profileSettings } from "./profiles.ts";
 import { type ProfileName, profileNames, type Settings, settingsShape } from "./settings.ts";
@@ -102,13 +103,20 @@ function contradictions(settings: Settings): readonly string[] {
     if (gateway.externalTrafficPolicy !== "" && gateway.type === "ClusterIP")
       found.push([at("externalTrafficPolicy"), 'is of no use with type "ClusterIP"']);
   }
+  if (partNames.includes(settings.revision))
+    found.push([["revision"], `cannot be "${settings.revision}": isthmus-${settings.revision} is a part of the mesh`]);
   if (settings.demoCertificates && settings.profile !== "demo")
     found.push([["demoCertificates"], `is for profile demo alone: ${profileNames.join(", ")} are the profiles`]);
   return found.map(([path, message]) => `${pathText(path)} ${message}`);
 }
 
-/** The image of control plane and embedded proxy, and the same with an Envoy in it. */
+/** Names of parts that are of no revision: with one of them for a revision its control plane would take the part's place. */
+export const partNames: readonly string[] = [dnsService, ingressName, egressName].map((name) =>
+  name.replace("isthmus-", ""),
+);
+
+/** The image of control plane and embedded proxy, and the same with an Envoy in it; of a digest there is no other form. */
 export function imagesOf(settings: Settings): { readonly plain: string; readonly envoy: string } {
   const plain = settings.image === "" ? `${settings.hub}/isthmus:${settings.tag}` : settings.image;
-  return { plain, envoy: `${plain}-envoy` };
+  return { plain, envoy: plain.includes("@") ? plain : `${plain}-envoy` };
 }

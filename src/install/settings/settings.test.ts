@@ -128,6 +128,16 @@ describe("settings", () => {
       says: [/amounts such as "100m"/],
     },
     {
+      it: "an image that may be one of the hub's, or not",
+      sets: ["image=mesh"],
+      says: [/image must be an image's whole reference, with a slash, a colon or a digest, got "mesh"/],
+    },
+    {
+      it: "a revision that would take a part's place",
+      sets: ["revision=ingressgateway"],
+      says: [/revision cannot be "ingressgateway": isthmus-ingressgateway is a part of the mesh/],
+    },
+    {
       it: "all of it at once",
       sets: ["profile=x", "hub=/"],
       files: ["b: 1"],

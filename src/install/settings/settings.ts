@@ -150,7 +150,8 @@ export const settingsShape: Shape<Settings> = {
   revision: text("lower case letters, digits and dashes, at most 30", /^[a-z0-9]([-a-z0-9]{0,28}[a-z0-9])?$/),
   hub: text("a registry with a path, without a slash at the end", /^[^\s/]+(\/[^\s/]+)*$/),
   tag: text("an image's tag", /^[A-Za-z0-9_][-A-Za-z0-9_.]{0,127}$/),
-  image: text("an image's reference", /^\S*$/),
+  // A bare name would be taken for one in the hub.
+  image: text("an image's whole reference, with a slash, a colon or a digest", /^$|^\S*[/:@]\S*$/),
   imagePullPolicy: oneOf(["Always", "IfNotPresent", "Never"]),
   imagePullSecrets: texts("names of Secrets", domain),
   dataPlane: oneOf(["embedded", "envoy"]),
