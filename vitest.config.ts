@@ -15,6 +15,8 @@ export default defineConfig({
       "checks/soak/soak.test.ts",
       // Real clusters and real CoreDNS programs, which are built first: `npm run test:kubernetes`.
       "checks/dns/**",
+      // A real Helm, which is built first: the same.
+      "checks/helm/**",
       "checks/kubernetes/*.test.ts",
       "node_modules/**",
     ],

@@ -9,11 +9,9 @@ home="${XDG_CACHE_HOME:-$HOME/.cache}/isthmus/kubernetes"
 programs=(etcd kube-apiserver kube-controller-manager kube-scheduler kubectl)
 coredns_version=v1.12.4
 
-say() { echo "install-kubernetes: $*" >&2; }
-fail() {
-  say "$*"
-  exit 1
-}
+otherwise="name your own programs by KUBEBUILDER_ASSETS"
+# shellcheck source=scripts/go-programs.sh
+. "$here/scripts/go-programs.sh"
 
 # One's own program of this name, if there is one.
 own() {
@@ -24,37 +22,6 @@ own() {
     return 0
   fi
   [ -n "${KUBEBUILDER_ASSETS:-}" ] && [ -x "$KUBEBUILDER_ASSETS/$1" ]
-}
-
-# Go, behind whatever else the machine has to do.
-gently_go() {
-  local before=()
-  [ "$(nice)" -ge 10 ] || before=(nice -n 10)
-  CGO_ENABLED=0 GOFLAGS="-trimpath ${GOFLAGS:-}" "${before[@]}" go "$@"
-}
-
-# build NAME TARGET COMMAND…: the command fills a folder, its last argument, which then becomes TARGET at once.
-build() {
-  local name=$1 target=$2 work started=$SECONDS
-  shift 2
-  command -v go >/dev/null 2>&1 || fail "there is no Go to build $name with (1.24 or later); install it, or name your own programs by KUBEBUILDER_ASSETS"
-  mkdir -p "$home"
-  exec 9>"$home/.lock"
-  flock -n 9 || say "somebody else builds here; waiting for them"
-  flock 9
-  if [ -e "$target" ]; then return; fi
-  say "building $name into $target, which takes several minutes the first time"
-  work=$(mktemp -d "$home/.build.XXXXXX")
-  if ! "$@" "$work" 2>"$work.log"; then
-    tail -20 "$work.log" >&2
-    say "could not build $name after $((SECONDS - started)) s; the modules come from the Go module proxy (GOPROXY=$(go env GOPROXY))"
-    rm -rf "$work" "$work.log"
-    exit 1
-  fi
-  chmod 755 "$work"
-  mv "$work" "$target"
-  rm -f "$work.log"
-  say "built $name in $((SECONDS - started)) s"
 }
 
 build_machinery() {

@@ -1,40 +1,12 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { plainObjects } from "../../resources/index.ts";
-import { renderAll } from "../render/manifest.ts";
-import { filled, type Manifest, nameOf } from "../render/object.ts";
 import { overlay } from "../settings/field.ts";
-import { readSettings } from "../settings/read.ts";
 import { helmChart } from "./chart.ts";
-import { chartProfile, valueAt } from "./values.ts";
-import { writeChart } from "./write.ts";
+import { byName, installed, namespace, version } from "./testdata/installed.ts";
+import { valueAt } from "./values.ts";
 
-const version = "0.0.0-test";
-const namespace = "isthmus-system";
 const chart = helmChart(version);
 const defaults = plainObjects(chart.find(({ path }) => path === "values.yaml")!.text)[0]!;
-
-/** What installing applies, without what a chart leaves to Helm. */
-function installed(...sets: readonly string[]): Readonly<Record<string, unknown>> {
-  const settings = readSettings({ files: [], sets: ["cluster=c1", `profile=${chartProfile}`, ...sets], version });
-  const all = renderAll(settings, { isDefault: settings.revision === "default", trusted: false });
-  return byName(
-    all.filter(({ kind, metadata }) => kind !== "Namespace" && !metadata.name.startsWith("isthmus-installation")),
-  );
-}
-
-function byName(all: readonly object[]): Readonly<Record<string, unknown>> {
-  return Object.fromEntries(all.map((object) => [nameOf(object as Manifest), settled(object as Manifest)]));
-}
-
-/** The injector's settings as a value: their text may be written in more ways than one; so may having no annotations. */
-function settled({ metadata, ...object }: Manifest): unknown {
-  const json = (object["data"] as Readonly<Record<string, string>> | undefined)?.["injection.json"];
-  return { ...object, metadata: filled(metadata), ...(json === undefined ? {} : { data: JSON.parse(json) }) };
-}
 
 /** The few words of templates that the chart uses, as Helm reads them. */
 function evaluate(text: string, values: unknown): string {
@@ -143,72 +115,3 @@ describe("the chart", () => {
     expect(schema.properties.gateways.properties.ingress.properties.annotations).toEqual({ type: "object" });
   });
 });
-
-// Helm is a Go program: go install helm.sh/helm/v3/cmd/helm@v3.18.6, or any other; HELM names it where it is not on PATH.
-const helm = process.env["HELM"] ?? "helm";
-const there = runs(helm, ["version", "--short"]);
-if (!there)
-  process.stderr.write(`SKIPPED: there is no Helm ("${helm}") to hold the chart against; set HELM to its path\n`);
-describe.skipIf(!there)("the chart in Helm's own eyes", () => {
-  let dir: string;
-  beforeAll(() => {
-    dir = mkdtempSync(join(tmpdir(), "isthmus-chart-"));
-    writeChart(dir, version);
-  });
-  afterAll(() => rmSync(dir, { recursive: true }));
-
-  const run = (...args: readonly string[]) =>
-    execFileSync(helm, [...args], { encoding: "utf8", stdio: "pipe", maxBuffer: 64 * 1024 * 1024 });
-  const template = (...sets: readonly string[]) =>
-    run(
-      ...["template", "isthmus", dir, "--namespace", namespace, "--include-crds"],
-      // A Helm that was built by go install takes itself for one of Kubernetes 1.20.
-      ...["--kube-version", "1.33.0"],
-      ...sets.flatMap((set) => ["--set", set]),
-    );
-
-  const sets: readonly (readonly string[])[] = [
-    [],
-    ["controlPlane.replicas=3", "gateways.ingress.replicas=2"],
-    ["hub=images.example.com/mesh", "tag=1.10", "imagePullPolicy=Always"],
-    ["gateways.egress.enabled=false", "gateways.ingress.annotations.a=b", "controlPlane.resources.requests.cpu=500m"],
-    ["dataPlane=envoy", "clusterDomain=example.internal"],
-    ["image=images.example.com/mesh:1", "dataPlane=envoy"],
-    ["image=images.example.com/mesh@sha256:0a", "dataPlane=envoy"],
-    ["revision=canary", "image=images.example.com/mesh:1"],
-    ["multicluster.enabled=false", "dns.enabled=false", "trustDomain=example.com", "validation.enabled=false"],
-  ];
-  test.each(sets.map((set) => [set.join(" ") || "nothing set", set] as const))("is what is installed: %s", (_, set) => {
-    expect(byName(plainObjects(template("cluster=c1", ...set)))).toEqual(installed(...set));
-  });
-
-  test("wants a name for the cluster", () => expect(() => template()).toThrow(/say --set cluster=NAME/));
-
-  test.each(["profile=demo", "network=n1", "dns.clusterIP=10.96.7.7", "gateways.ingress.replica=2"])(
-    "refuses what it does not read: %s",
-    (set) => expect(() => template("cluster=c1", set)).toThrow(/additional propert/i),
-  );
-
-  test.each([
-    ["controlPlane.replicas=many", /replicas.*(integer|string)/i],
-    ["controlPlane.replicas=0", /replicas.*(0|1)/i],
-    ["revision=Canary_1", /revision.*pattern/i],
-    ["image=mesh", /image.*pattern/i],
-    ["dataPlane=nginx", /dataPlane.*(embedded|enum)/i],
-    ["revision=dns", /revision cannot be dns: isthmus-dns is a part of the mesh/],
-  ])("refuses what no setting can be: %s", (set, says) => expect(() => template("cluster=c1", set)).toThrow(says));
-
-  test("is clean to helm lint, and packs", () => {
-    expect(run("lint", "--strict", dir, "--set", "cluster=c1")).toContain("0 chart(s) failed");
-    expect(run("package", dir, "--destination", dir)).toContain(`isthmus-${version}.tgz`);
-  });
-});
-
-function runs(program: string, args: readonly string[]): boolean {
-  try {
-    execFileSync(program, [...args], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
