@@ -98,7 +98,7 @@ export async function startControlPlane(config: ControlConfig, deps: ControlDeps
 
 async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope): Promise<ControlPlane> {
   const { clock, log, metrics } = deps;
-  const { mesh: settings } = config;
+  const settings = { ...config.mesh, secretNamespaces: config.kubernetes?.secretNamespaces };
   const readiness = new Readiness();
   // Before all else: what is waited for is to be seen.
   const health = config.health && (await startHealth(config.health, { readiness, metrics }, scope));

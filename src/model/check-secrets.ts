@@ -3,7 +3,7 @@ import { type Finding, finding } from "./finding.ts";
 import { credentialsOf, type GatewayServer, serversOf } from "./gateways.ts";
 import type { Mesh, Workload } from "./mesh.ts";
 
-type Facts = Pick<Mesh, "gateways" | "workloads" | "secrets">;
+type Facts = Pick<Mesh, "gateways" | "workloads" | "secrets" | "settings">;
 
 /** Gateway servers whose Secret is not there, or is of no use. It must stand beside the gateway's pods. */
 export function checkSecrets(mesh: Facts): readonly Finding[] {
@@ -31,7 +31,7 @@ function namespacesOf(
 }
 
 function judge(
-  { secrets }: Facts,
+  { secrets, settings }: Facts,
   asked: { readonly one: GatewayServer; readonly credential: string; readonly namespace: string },
 ): readonly Finding[] {
   const { one, credential, namespace } = asked;
@@ -40,15 +40,18 @@ function judge(
   const secret = secrets.get(`${namespace}/${credential}`);
   const found: Finding[] = [];
   if (!secret) {
+    const read = settings.secretNamespaces?.includes(namespace) ?? true;
     const misplaced = gateway.namespace !== namespace && secrets.has(`${gateway.namespace}/${credential}`);
     found.push(
       finding("mesh/secret-missing", {
         severity: "error",
         origin,
         message: `there is no Secret "${credential}" with a certificate in ${where}: nobody can open TLS on port ${server.port.number} for its hosts`,
-        hint: misplaced
-          ? `it stands in namespace "${gateway.namespace}"; put it into "${namespace}"`
-          : "put it there, or name another in tls.credentialName",
+        hint: !read
+          ? `the cluster's Secrets are not read there; add "${namespace}" to --secret-namespaces of the control plane (setting gateways.secretNamespaces)`
+          : misplaced
+            ? `it stands in namespace "${gateway.namespace}"; put it into "${namespace}"`
+            : "put it there, or name another in tls.credentialName",
       }),
     );
     return found;

@@ -15,6 +15,8 @@ export interface MeshSettings {
   /** Namespace of the control plane and the gateways; its DestinationRules are everybody's fallback. */
   readonly systemNamespace: string;
   readonly clusterDomain: string;
+  /** Namespaces in which the cluster's Secrets are read; undefined for all. */
+  readonly secretNamespaces: readonly string[] | undefined;
   /** What happens to calls for hosts that nobody declared. */
   readonly outboundPolicy: "ALLOW_ANY" | "REGISTRY_ONLY";
   readonly connectTimeoutMs: number;
@@ -28,6 +30,7 @@ export const defaultMeshSettings: Omit<MeshSettings, "cluster"> = Object.freeze(
   trustDomain: "cluster.local",
   systemNamespace: "isthmus-system",
   clusterDomain: "cluster.local",
+  secretNamespaces: undefined,
   outboundPolicy: "ALLOW_ANY",
   connectTimeoutMs: 10_000,
   detectionTimeoutMs: 100,

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { kindNames, type Resource, readResources } from "../resources/index.ts";
 import { testAuthority } from "../testing/index.ts";
-import { buildMesh, defaultMeshSettings, type Mesh, type MeshInput } from "./index.ts";
+import { buildMesh, defaultMeshSettings, type Mesh, type MeshInput, type MeshSettings } from "./index.ts";
 
 const settings = { cluster: "cluster1", ...defaultMeshSettings };
 const root = await testAuthority();
@@ -34,12 +34,16 @@ function secret(
   return JSON.stringify({ apiVersion: "v1", kind: "Secret", metadata: { name, namespace }, stringData: entries });
 }
 
-function mesh(parts: readonly string[], previous?: Mesh): Mesh {
+function mesh(parts: readonly string[], previous?: Mesh, told: MeshSettings = settings): Mesh {
   const { resources, violations } = readResources(parts.join("\n---\n"), { cluster: "cluster1" });
   expect(violations.filter(({ severity }) => severity === "error")).toEqual([]);
   const view = Object.fromEntries(kindNames.map((kind) => [kind, new Map<string, Resource>()]));
   for (const one of resources) view[one.kind]!.set(`${one.metadata.namespace}/${one.metadata.name}`, one);
-  return buildMesh({ view: view as unknown as MeshInput, settings, ...(previous ? { previous } : {}) });
+  return buildMesh({
+    view: view as unknown as MeshInput,
+    settings: told,
+    ...(previous ? { previous } : {}),
+  });
 }
 
 const said = ({ findings }: Mesh) => findings.map(({ code, message, hint }) => `${code}: ${message} [${hint}]`);
@@ -66,6 +70,19 @@ test("a Secret beside the Gateway, and not beside its pods, is said to be in the
       /^mesh\/secret-missing: there is no Secret "site".*"isthmus-system".*\[it stands in namespace "foo"/,
     ),
   ]);
+});
+
+test("a Secret that is not read, because its namespace is none of those that are, is said to be that", () => {
+  const reading = (secretNamespaces: MeshSettings["secretNamespaces"]) => ({ ...settings, secretNamespaces });
+  const hint = /\[the cluster's Secrets are not read there; add "isthmus-system" to --secret-namespaces/;
+  expect(said(mesh([gateway(), pod], undefined, reading(["edge"])))).toEqual([expect.stringMatching(hint)]);
+  // Also where one of its name stands beside the Gateway: moved, it would not be read either.
+  const beside = [gateway(undefined, "foo"), pod, secret(good, { namespace: "foo" })];
+  expect(said(mesh(beside, undefined, reading(["foo"])))).toEqual([expect.stringMatching(hint)]);
+  for (const read of [["isthmus-system"], undefined])
+    expect(said(mesh([gateway(), pod], undefined, reading(read)))).toEqual([
+      expect.stringMatching(/\[put it there, or name/),
+    ]);
 });
 
 const bad: ReadonlyArray<readonly [string, Record<string, string>, RegExp]> = [

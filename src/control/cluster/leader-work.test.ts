@@ -358,4 +358,5 @@ test("Secrets are read in the named namespaces only", async () => {
     "isthmus-system",
   ]);
   expect(api.requests.filter((line) => line.startsWith("GET /api/v1/secrets"))).toEqual([]);
+  expect(plane.mesh.value.settings.secretNamespaces).toEqual(["isthmus-system", "edge"]);
 });
