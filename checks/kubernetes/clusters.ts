@@ -48,6 +48,9 @@ export function missingForGround(...more: readonly Requirement[]): string | unde
   return missingForClusters(...more);
 }
 
+/** Namespaces that tests make and delete. */
+const made = ["isthmus-system", "foo", "bar", "plain", "later"];
+
 export async function takeClusters(): Promise<Clusters> {
   const folder = mkdtempSync(join(tmpdir(), "isthmus-guide-"));
   const contexts = givenContexts() ?? (["cluster1", "cluster2"] as const);
@@ -68,7 +71,7 @@ export async function takeClusters(): Promise<Clusters> {
     const all = { ...options, env: { ...env, ...options.env } };
     return ground ? ground.run(argv, all) : run(argv[0]!, argv.slice(1), all);
   };
-  return {
+  const clusters: Clusters = {
     ground,
     contexts,
     folder,
@@ -83,6 +86,21 @@ export async function takeClusters(): Promise<Clusters> {
       if (!process.env["ISTHMUS_KEEP"]) rmSync(folder, { recursive: true, force: true });
     },
   };
+  if (!ground) for (const context of contexts) await refuseUsed(clusters, context);
+  return clusters;
+}
+
+/** Somebody's cluster may hold what tests would take for their own, and delete; or what they left when they failed. */
+async function refuseUsed(clusters: Clusters, context: string): Promise<void> {
+  const text = await clusters.must(
+    `kubectl get --context=${context} namespaces -o jsonpath='{.items[*].metadata.name}'`,
+  );
+  const there = text.split(" ").filter((name) => made.includes(name));
+  if (there.length === 0) return;
+  await clusters.stop();
+  throw new Error(
+    `context "${context}" has ${there.map((name) => `namespace "${name}"`).join(", ")}, which the tests make and delete; delete it, or name a cluster without`,
+  );
 }
 
 async function startOwn(folder: string): Promise<Ground> {

@@ -28,15 +28,19 @@ export async function install(clusters: Clusters, more = ""): Promise<string> {
 
 /** `sleep` in namespace foo of cluster 1, `httpbin` in namespace bar of cluster 2: section 3, as it is written. */
 export async function startExample(clusters: Clusters): Promise<void> {
-  await clusters.must(`
+  // Somebody's own clusters fetch the images first.
+  await clusters.must(
+    `
     kubectl create --context=$CTX_CLUSTER1 namespace foo
     kubectl label  --context=$CTX_CLUSTER1 namespace foo istio-injection=enabled
     kubectl apply  --context=$CTX_CLUSTER1 -n foo -f samples/sleep/sleep.yaml
     kubectl create --context=$CTX_CLUSTER2 namespace bar
     kubectl label  --context=$CTX_CLUSTER2 namespace bar istio-injection=enabled
     kubectl apply  --context=$CTX_CLUSTER2 -n bar -f samples/httpbin/httpbin.yaml
-    kubectl rollout status --context=$CTX_CLUSTER1 -n foo deployment/sleep --timeout=90s
-    kubectl rollout status --context=$CTX_CLUSTER2 -n bar deployment/httpbin --timeout=90s`);
+    kubectl rollout status --context=$CTX_CLUSTER1 -n foo deployment/sleep --timeout=120s
+    kubectl rollout status --context=$CTX_CLUSTER2 -n bar deployment/httpbin --timeout=120s`,
+    { timeoutMs: 250_000 },
+  );
 }
 
 /** Variables that the guide has filled in by hand. */

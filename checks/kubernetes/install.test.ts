@@ -33,6 +33,9 @@ describe("installing where something is wrong", () => {
     return ran.stdout + ran.stderr;
   }
 
+  const corefile = () =>
+    clusters.must("kubectl get --context=$CTX_CLUSTER1 -n kube-system configmap coredns -o jsonpath={.data.Corefile}");
+
   test("somebody without the rights is told which are missing, before anything is made", async () => {
     const plane = clusters.ground!.planes.get("cluster1")!;
     const place = clusters.ground!.network.clusters[0]!;
@@ -59,7 +62,7 @@ describe("installing where something is wrong", () => {
     await clusters.must("kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s");
   });
 
-  test("interrupted half-way, it is run again and comes to its end; uninstalled, nothing is left", async () => {
+  test("interrupted half-way, it is run again and comes to its end; uninstalled, nothing is left, in the cluster's DNS neither", async () => {
     const before = await takeInventory(clusters, clusters.contexts[0]);
     await createCacerts(clusters);
     const found = await takeInventory(clusters, clusters.contexts[0]);
@@ -67,7 +70,12 @@ describe("installing where something is wrong", () => {
       await clusters.sh(`timeout -s KILL ${patience} ${installHere} || true`);
     }
     await clusters.must(installHere, { timeoutMs: 240_000 });
-    await clusters.must("isthmus uninstall --yes --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
+    await clusters.must("isthmus dns install --context $CTX_CLUSTER1", { timeoutMs: 200_000 });
+    expect(await corefile()).toContain("global:53 {");
+    const said = await clusters.sh("isthmus uninstall --yes --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
+    expect(said, said.stderr).toMatchObject({ code: 0 });
+    expect(said.stdout + said.stderr).toMatch(/ConfigMap kube-system\/coredns.* is as it was without the mesh/);
+    expect(await corefile()).not.toContain("global");
     await eventually(
       async () => compareInventories(found, await takeInventory(clusters, clusters.contexts[0])),
       (lines) => lines.length === 0,

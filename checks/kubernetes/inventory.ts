@@ -14,8 +14,8 @@ interface Listed {
   };
 }
 
-/** What changes by itself, all the time, in a cluster where nobody does anything: that it is there is all it says. */
-const restless = /^(Lease|EndpointSlice|Endpoints)$/;
+/** What comes, goes and changes by itself in a cluster where nobody does anything. */
+const restless = /^(Lease|EndpointSlice|Endpoints|CertificateSigningRequest|NodeMetrics|PodMetrics)$/;
 
 /** All objects of all kinds that can be listed, whoever made them, without what changes by itself. */
 export async function takeInventory(clusters: Clusters, context: string): Promise<Inventory> {

@@ -3,10 +3,10 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventually, type Ran, root } from "../e2e/isthmus.ts";
-import { missingOf } from "../requirements.ts";
+import { missingForGround } from "./clusters.ts";
 import { type Ground, startGround } from "./ground/ground.ts";
 
-const missing = missingOf(["root", "netns", "iptables", "curl", "kubernetes"]);
+const missing = missingForGround();
 const context = "cluster1";
 
 /** A server that says which pod it is; it needs nothing but what every container has. */
@@ -396,8 +396,7 @@ describe("the test node, by kubectl", () => {
 });
 
 test("nothing is left when whoever started it is killed", async ({ skip }) => {
-  const lacking = missingOf(["root", "netns", "iptables"]);
-  if (lacking) skip(lacking);
+  if (missing) skip(missing);
   const script = `
     import { startTestNetwork } from "${root}/checks/kubernetes/node/network.ts";
     import { Scope } from "${root}/src/base/index.ts";
