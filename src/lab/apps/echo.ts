@@ -3,6 +3,7 @@
 //   GRPC_PORTS (7070)       the same again
 //   TCP_PORTS (9000)        answers the first bytes with a line that says who it is, and then every byte with itself
 //   TLS_PORTS               as HTTP_PORTS, over TLS, with the certificate and key in TLS_CERT and TLS_KEY (PEM or base64)
+//   DRAIN_SECONDS (5)       how long calls that run may go on after SIGTERM
 // A request's query may ask for more: see echo/controls.ts. Each request is a line of JSON on standard output.
 import { createServer as createHttp, type IncomingMessage, type ServerResponse } from "node:http";
 import {

@@ -5,8 +5,8 @@ import { hostname } from "node:os";
 /** The pod's name, which says in a response who answered. */
 export const servedBy = process.env["HOSTNAME"] || hostname();
 
-/** How long calls that run may go on after SIGTERM. */
-const drainMs = 5_000;
+/** How long calls that run may go on after SIGTERM: DRAIN_SECONDS, or 5 s. */
+const drainMs = Number(process.env["DRAIN_SECONDS"] ?? 5) * 1_000;
 
 /** Listens, and answers with the port, which matters when `port` was 0. Rejects when the port cannot be had. */
 export function listen(server: Server, options: { readonly port: number; readonly host?: string }): Promise<number> {
