@@ -36,6 +36,9 @@ export function revised(name: string, revision: string): string {
 export const cacertsSecret = "cacerts";
 export const rootConfigMap = "isthmus-ca-root-cert";
 export const dnsService = "isthmus-dns";
+/** Made by control planes, of whatever revision: which of these writes what there is once, and what proxies refuse. */
+export const meshLease = "isthmus-mesh";
+export const refusalsMap = "isthmus-refusals";
 export const ingressName = "isthmus-ingressgateway";
 export const egressName = "isthmus-egressgateway";
 
@@ -47,15 +50,8 @@ export function revisionNames(revision: string) {
     injector: revised("isthmus-sidecar-injector", revision),
     validator: revised("isthmus-validator", revision),
     leader: revised("isthmus-leader", revision),
-    refusals: revised("isthmus-refusals", revision),
     installation: revised("isthmus-installation", revision),
   };
-}
-
-/** Whether this is the ConfigMap in which replicas of some revision say what proxies refuse. */
-export function isRefusals(name: string): boolean {
-  const { refusals } = revisionNames("default");
-  return name === refusals || name.startsWith(`${refusals}-`);
 }
 
 /** Ports of the control plane's pods. */

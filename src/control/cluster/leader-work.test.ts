@@ -251,6 +251,70 @@ test("a proxy of another replica that refuses says so at the object too, until t
   await expect.poll(() => conditionsOf(api, "httpbin")?.[1], quick).toBe("Programmed True Programmed");
 });
 
+test("of two revisions one writes what there is once, and says at objects what proxies of either refuse", async () => {
+  const api = await cluster();
+  const podOf = (name: string) => ({
+    metadata: { namespace: "isthmus-system", name },
+    spec: { containers: [{ name: "isthmus" }] },
+    status: { phase: "Running" },
+  });
+  for (const name of ["a", "b"]) api.put(api1("pods"), podOf(name));
+  api.put(entries, entry("httpbin"));
+  const at = folders();
+  const old = await running(at, within(api, { me: "a" }));
+  await expect.poll(() => conditionsOf(api, "httpbin")?.[1], quick).toBe("Programmed True Programmed");
+  const canary = await running(at, within(api, { me: "b", revision: "canary" }));
+  await expect.poll(() => canary.ask("/debug/leader"), quick).toEqual({ kind: "leading" });
+  expect(api.get(leases, "isthmus-system/isthmus-mesh")?.["spec"]).toMatchObject({ holderIdentity: "default" });
+  proxyOn({
+    target: `127.0.0.1:${canary.ports.plaintext}`,
+    security: { kind: "plaintext" },
+    scope: canary.scope,
+    refuse: ({ updated }) =>
+      updated.filter(({ name }) => name.startsWith("outbound|")).map(({ name }) => ({ name, reason: "I am a teapot" })),
+  });
+  const statusWrites = () => api.writes.filter(({ path }) => path.endsWith("/httpbin/status")).length;
+  const before = statusWrites();
+  await expect.poll(() => conditionsOf(api, "httpbin")?.[1], quick).toBe("Programmed False RefusedByProxy");
+  // Nobody takes it back.
+  await new Promise((resolve) => systemClock.after(2_500, () => resolve(undefined)));
+  expect(conditionsOf(api, "httpbin")?.[1]).toBe("Programmed False RefusedByProxy");
+  expect(statusWrites()).toBe(before + 1);
+  // When the one revision goes, the other one writes.
+  await old.retire(0);
+  await expect
+    .poll(() => api.get(leases, "isthmus-system/isthmus-mesh")?.["spec"], quick)
+    .toMatchObject({ holderIdentity: "canary" });
+  api.put(entries, entry("later"));
+  await expect.poll(() => conditionsOf(api, "later")?.[0], quick).toBe("Accepted True Accepted");
+});
+
+test("the next leader of a revision goes on at once with what the one that died wrote, another revision waits", async () => {
+  const api = await cluster();
+  const held = {
+    metadata: { namespace: "isthmus-system", name: "isthmus-mesh" },
+    spec: { holderIdentity: "default", leaseDurationSeconds: 15, leaseTransitions: 0 },
+  };
+  api.put(leases, held);
+  const canary = await running(folders(), within(api, { me: "b", revision: "canary" }));
+  await expect.poll(() => canary.ask("/debug/leader"), quick).toEqual({ kind: "leading" });
+  expect(rootsOf(api, "foo")).toBeUndefined();
+  await running(folders(), within(api, { me: "a" }));
+  await expect.poll(() => rootsOf(api, "foo"), quick).toBeDefined();
+  expect(api.get(leases, "isthmus-system/isthmus-mesh")?.["spec"]).toMatchObject({ holderIdentity: "default" });
+});
+
+test("who may not hold what decides among revisions writes its own webhooks alone, and says which right it lacks", async () => {
+  const api = await cluster();
+  api.refuse("/apis/coordination.k8s.io/v1/namespaces/isthmus-system/leases/isthmus-mesh", 403);
+  const plane = await running(folders(), within(api));
+  await expect.poll(() => plane.ask("/debug/leader"), quick).toEqual({ kind: "leading" });
+  await expect
+    .poll(async () => ((await plane.ask("/problems")) as Array<{ where: string; code: string }>).at(-1), quick)
+    .toMatchObject({ where: "Lease isthmus-system/isthmus-mesh", code: "kube/forbidden" });
+  expect(rootsOf(api, "foo")).toBeUndefined();
+});
+
 test("an address that was given is written down, and holds for whoever reads it later", async () => {
   const api = await cluster();
   const first = await running(folders(), within(api));

@@ -17,13 +17,16 @@ export const rootKey = "root-cert.pem";
 
 export const defaultRevision = "default";
 
+/** Which revision writes what the cluster has once; and where all replicas of all revisions say what proxies refuse. */
+export const meshLease = "isthmus-mesh";
+export const refusalsMap = "isthmus-refusals";
+
 /** Names of what belongs to one revision: the default one's have no ending. */
 export function revisionNames(revision: string) {
   const named = (name: string) => (revision === defaultRevision ? name : `${name}-${revision}`);
   return {
     service: named("isthmus"),
     lease: named("isthmus-leader"),
-    refusals: named("isthmus-refusals"),
     injector: named("isthmus-sidecar-injector"),
     validator: named("isthmus-validator"),
   };

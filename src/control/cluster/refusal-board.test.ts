@@ -39,7 +39,6 @@ async function scene(pods: readonly string[]) {
       {
         ...parts,
         systemNamespace: "isthmus-system",
-        revision: "default",
         me,
         cluster: "cluster1",
         store: { view },

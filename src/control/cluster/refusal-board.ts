@@ -5,7 +5,7 @@ import { resourceKey } from "../../resources/index.ts";
 import type { ResourceStore } from "../../sources/index.ts";
 import { debounce } from "../debounce.ts";
 import { type DutyDeps, Trouble } from "./duty.ts";
-import { fieldManager, isOurs, ownLabels, revisionNames } from "./names.ts";
+import { fieldManager, isOurs, ownLabels, refusalsMap } from "./names.ts";
 import { type Board, boardStep, type Refusal, refusalsElsewhere, refusalsOf, writeRefusals } from "./refusals.ts";
 import { startWriteQueue } from "./write-queue.ts";
 
@@ -17,7 +17,7 @@ const spacingMs = 5_000;
 /** A replica that is not to be seen for so long is gone. */
 const goneMs = 30_000;
 
-/** What the replicas of a revision tell each other. */
+/** What the replicas tell each other, of whatever revision they are. */
 export interface RefusalBoard {
   /** What proxies of the other replicas refuse. */
   readonly elsewhere: Cell<readonly Refusal[]>;
@@ -31,7 +31,6 @@ export interface RefusalBoard {
 export interface RefusalBoardOptions {
   readonly client: KubeClient;
   readonly systemNamespace: string;
-  readonly revision: string;
   /** The name of this replica's pod. One that is no pod there publishes nothing. */
   readonly me: string;
   readonly cluster: string;
@@ -48,7 +47,7 @@ export interface RefusalBoardOptions {
  */
 export function startRefusalBoard(options: RefusalBoardOptions, scope: Scope): RefusalBoard {
   const { client, systemNamespace: namespace, me, cluster, store, receipts, clock, random, log } = options;
-  const name = revisionNames(options.revision).refusals;
+  const name = refusalsMap;
   const where = `ConfigMap ${namespace}/${name}`;
   const path = `/api/v1/namespaces/${namespace}/configmaps`;
   const trouble = new Trouble(log);

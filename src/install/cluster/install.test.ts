@@ -470,8 +470,9 @@ describe("revisions", () => {
     const plan = await planSwitch(target, "canary");
     const { facts } = await checkTarget(target, plan.to.settings);
     const labels = { "app.kubernetes.io/managed-by": "isthmus", "app.kubernetes.io/part-of": "isthmus" };
-    for (const name of ["isthmus-refusals", "isthmus-refusals-canary"])
-      fake.put({ apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace, labels } });
+    fake.put({ apiVersion: "v1", kind: "ConfigMap", metadata: { name: "isthmus-refusals", namespace, labels } });
+    for (const name of ["isthmus-mesh", "isthmus-leader", "isthmus-leader-canary"])
+      fake.put({ apiVersion: "coordination.k8s.io/v1", kind: "Lease", metadata: { name, namespace, labels } });
     fake.writes.length = 0;
     await switchTo(target, plan, { facts, timeoutMs: 60_000 }, () => {});
     const injector = "PATCH MutatingWebhookConfiguration isthmus-sidecar-injector";
@@ -488,8 +489,11 @@ describe("revisions", () => {
     ]);
     await removeRevision(target, { revision: "default", timeoutMs: 60_000 }, () => {});
     expect(fake.get("Deployment", `${namespace}/isthmus`)).toBeUndefined();
-    expect(fake.get("ConfigMap", `${namespace}/isthmus-refusals`)).toBeUndefined();
-    expect(fake.get("ConfigMap", `${namespace}/isthmus-refusals-canary`)).toBeDefined();
+    // What is everybody's stays for those that are left.
+    expect(fake.get("ConfigMap", `${namespace}/isthmus-refusals`)).toBeDefined();
+    expect(fake.names().filter((name) => name.startsWith("Lease"))).toEqual(
+      ["isthmus-leader-canary", "isthmus-mesh"].map((name) => `Lease ${namespace}/${name}`),
+    );
     expect(fake.get("Deployment", `${namespace}/isthmus-ingressgateway`)).toBeDefined();
     await uninstall(fake);
     expect(fake.objects).toEqual(before);

@@ -4,8 +4,8 @@ import { customKinds, kinds } from "../../resources/index.ts";
 import {
   componentLabel,
   isOurs,
-  isRefusals,
   partOfLabel,
+  refusalsMap,
   revisionLabel,
   revisionNames,
   rootConfigMap,
@@ -74,9 +74,7 @@ export async function planUninstall(
 }
 
 function isOfRevision(object: KubeObject, kind: string, revision: string): boolean {
-  const { leader, refusals } = revisionNames(revision);
-  if (kind === "Lease") return object.metadata.name === leader;
-  if (kind === "ConfigMap" && object.metadata.name === refusals) return true;
+  if (kind === "Lease") return object.metadata.name === revisionNames(revision).leader;
   return labelOf(object, revisionLabel) === revision && labelOf(object, componentLabel) !== undefined;
 }
 
@@ -136,19 +134,16 @@ async function madeMeanwhile(
   { api }: Target,
   { known, revision }: { readonly known: readonly ObjectName[]; readonly revision: string | undefined },
 ): Promise<readonly ObjectName[]> {
+  // Of one revision among several, nothing: both are everybody's.
+  const whole = revision === undefined || known.some(({ metadata }) => metadata.name === rootConfigMap);
+  if (!whole) return [];
   const names = new Set(known.map(nameOf));
-  const roots = known.some(({ metadata }) => metadata.name === rootConfigMap);
   const place = { apiVersion: "v1", kind: "ConfigMap" };
   const all = await api.list(place, ourSelector);
   return all
-    .filter((object) => isOurs(object) && isMadeByThem(object.metadata.name))
+    .filter((object) => isOurs(object) && [rootConfigMap, refusalsMap].includes(object.metadata.name))
     .map(({ metadata }) => ({ ...place, metadata: placeOf(metadata) }))
     .filter((name) => !names.has(nameOf(name)));
-
-  function isMadeByThem(name: string): boolean {
-    if (name === rootConfigMap) return roots;
-    return revision === undefined ? isRefusals(name) : name === revisionNames(revision).refusals;
-  }
 }
 
 function summary(names: readonly ObjectName[]): readonly string[] {

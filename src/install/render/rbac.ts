@@ -1,5 +1,5 @@
 import { type CustomKind, customKinds, kinds } from "../../resources/index.ts";
-import { labelsOf, revisionNames, rootConfigMap } from "../names.ts";
+import { labelsOf, meshLease, refusalsMap, revisionNames, rootConfigMap } from "../names.ts";
 import type { Settings } from "../settings/settings.ts";
 import type { Manifest } from "./object.ts";
 
@@ -65,21 +65,22 @@ export function clusterRules(revision: string): readonly Rule[] {
 
 /** Rights of the control plane in its own namespace. */
 export function systemRules(revision: string): readonly Rule[] {
-  const { leader, refusals } = revisionNames(revision);
+  const { leader } = revisionNames(revision);
   return [
     // Whether the validating webhook is asked is tried with an object that it must refuse, as a dry run that keeps nothing.
     { apiGroups: [meshGroup], resources: [kinds.ServiceEntry.plural], verbs: ["create"] },
-    // Which of the replicas writes. A right to create cannot be bound to a name; the others are.
+    // Which of the replicas writes, and which of several revisions what there is once. A right to create cannot be bound to a name; the others are.
     { apiGroups: ["coordination.k8s.io"], resources: ["leases"], verbs: ["create"] },
     {
       apiGroups: ["coordination.k8s.io"],
       resources: ["leases"],
-      resourceNames: [leader],
+      resourceNames: [leader, meshLease],
       verbs: ["get", "patch", "update"],
     },
-    // What proxies refuse: each replica says it of its own, so that the one that writes can tell all of it. The right to
+    // What proxies refuse: each replica of each revision says it of its own, so that the one that writes can tell all of
+    // it. The right to
     // make this ConfigMap is the one for the root of trust.
-    { apiGroups: [""], resources: ["configmaps"], resourceNames: [refusals], verbs: [...follow, "patch"] },
+    { apiGroups: [""], resources: ["configmaps"], resourceNames: [refusalsMap], verbs: [...follow, "patch"] },
   ];
 }
 
