@@ -2,16 +2,15 @@ import { toBinary } from "@bufbuild/protobuf";
 import { type Clock, type Failure, type Logger, type Metrics, type Scope, sleep } from "../base/index.ts";
 import { type Node, NodeSchema } from "../proto/gen/envoy/config/core/v3/base_pb.js";
 import { AggregatedDiscoveryService } from "../proto/gen/envoy/service/discovery/v3/ads_pb.js";
-import type { DeltaDiscoveryRequest, DiscoveryRequest } from "../proto/gen/envoy/service/discovery/v3/discovery_pb.js";
 import { SecretDiscoveryService } from "../proto/gen/envoy/service/secret/v3/sds_pb.js";
 import { type Snapshot, typeUrls } from "../proto/index.ts";
 import { type Caller, type Implementation, implement, type ServerStream } from "./grpc/server.ts";
 import { grpcFailure, grpcStatusOf } from "./grpc/status.ts";
+import { delta, type Protocol, secretsOf, sotw } from "./protocol.ts";
 import { PushQueue } from "./push.ts";
 import { Receipts } from "./receipts.ts";
 import { Session, type SessionHeard } from "./session.ts";
 import type { Ask } from "./subscription.ts";
-import { encodeDeltaResponse, encodeResponse, readDeltaRequest, readRequest } from "./wire.ts";
 
 export interface AdsLimits {
   /** Names asked for of one type, or held of it; 50,000. */
@@ -301,36 +300,6 @@ interface Connection {
   flush(): Promise<void>;
   /** Ends the stream with this failure. */
   fail(caught: unknown): void;
-}
-
-/** What differs between the two ways of saying the same. */
-interface Protocol<Request> {
-  readonly name: Ask["protocol"];
-  readonly node: (request: Request) => Node | undefined;
-  readonly typeUrl: (request: Request) => string;
-  readonly ask: (request: Request) => Ask;
-  readonly encode: typeof encodeResponse;
-}
-
-const sotw: Protocol<DiscoveryRequest> = {
-  name: "sotw",
-  node: ({ node }) => node,
-  typeUrl: ({ typeUrl }) => typeUrl,
-  ask: readRequest,
-  encode: encodeResponse,
-};
-
-const delta: Protocol<DeltaDiscoveryRequest> = {
-  name: "delta",
-  node: ({ node }) => node,
-  typeUrl: ({ typeUrl }) => typeUrl,
-  ask: readDeltaRequest,
-  encode: encodeDeltaResponse,
-};
-
-/** A stream of the secret service is of one type, whether its requests say so or not. */
-function secretsOf<Request>(protocol: Protocol<Request>): Protocol<Request> {
-  return { ...protocol, typeUrl: () => typeUrls.secret };
 }
 
 const typeLabels: ReadonlyMap<string, string> = new Map(Object.entries(typeUrls).map(([label, url]) => [url, label]));

@@ -1,8 +1,16 @@
-import type { AdminAddress } from "../base/index.ts";
+import type { AdminAddress, Clock, Logger, Metrics } from "../base/index.ts";
 import type { KubeAccess } from "../kube/index.ts";
 import type { MeshSettings } from "../model/index.ts";
 import type { Ip, SocketAddress } from "../values/index.ts";
 import { defaultRevision, revisionNames } from "./cluster/names.ts";
+
+/** What a control plane is given of the world around it. */
+export interface ControlDeps {
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+}
 
 /** Where a control plane finds what it needs and where it is found. Read once, at the start. */
 export interface ControlConfig {

@@ -1,56 +1,28 @@
-import { type ServingMaterial, startServerVersion, startSettingsFile, startWebhooks } from "../admission/index.ts";
 import { type AdsServer, createAdsServer, startGrpcServer, type TlsMaterial } from "../ads/index.ts";
-import {
-  Cell,
-  type Clock,
-  Failure,
-  type Logger,
-  type Metrics,
-  type Scope,
-  sleep,
-  startAdmin,
-  within,
-} from "../base/index.ts";
+import { Cell, Failure, type Metrics, type Scope, sleep, startAdmin, within } from "../base/index.ts";
 import {
   Authority,
   anyVerifier,
   type CacertsSource,
   certificateService,
   createCallers,
-  createTokenReviewer,
   startCacerts,
   startServerCertificate,
   startTokenVerifier,
   type TokenVerifier,
 } from "../ca/index.ts";
 import { startDnsServer } from "../dns/index.ts";
-import { createKubeClient, type KubeClient } from "../kube/index.ts";
-import { type Mesh, meshKinds } from "../model/index.ts";
-import {
-  type FolderSource,
-  followKubernetes,
-  type KubernetesSource,
-  ResourceStore,
-  startFolderSource,
-} from "../sources/index.ts";
+import type { Mesh } from "../model/index.ts";
+import { type FolderSource, ResourceStore, startFolderSource } from "../sources/index.ts";
 import { formatSocketAddress, type SocketAddress, spiffeId } from "../values/index.ts";
 import { adminRoutes } from "./admin.ts";
 import { nodeAdmission } from "./admission.ts";
-import { startLeaderWork } from "./cluster/leader-work.ts";
-import { ObjectBook } from "./cluster/object-book.ts";
-import { reviewBy } from "./cluster/token-review.ts";
-import { type ControlConfig, type KubernetesConfig, serverNames } from "./config.ts";
+import { type ControlConfig, type ControlDeps, serverNames } from "./config.ts";
+import { type InKubernetes, inKubernetes } from "./in-kubernetes.ts";
 import { nodeSnapshots } from "./node-snapshots.ts";
 import { startPipeline } from "./pipeline.ts";
 import { healthRoutes, Readiness } from "./readiness.ts";
 import { startZone } from "./zone.ts";
-
-export interface ControlDeps {
-  readonly clock: Clock;
-  readonly random: () => number;
-  readonly log: Logger;
-  readonly metrics: Metrics;
-}
 
 /** A control plane that runs. */
 export interface ControlPlane {
@@ -116,8 +88,8 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
       ...(config.workloadCertTtlMs === undefined ? {} : { defaultTtlMs: config.workloadCertTtlMs }),
     },
   });
-  const client = config.kubernetes && clientOf(config.kubernetes, deps, scope);
-  const tokens = await startTokens({ config, client, deps });
+  const cluster = config.kubernetes && inKubernetes({ config: config.kubernetes, settings, deps }, scope);
+  const tokens = await startTokens({ config, cluster, deps });
   const callers = createCallers({ trustDomain: settings.trustDomain, clock, tokens });
 
   const store = new ResourceStore();
@@ -126,15 +98,7 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
     const source = { name: `${index}`, dir, cluster: settings.cluster, store, clock, log, precedence: index };
     folders.push(await startFolderSource(source, scope));
   }
-  const book = new ObjectBook();
-  const kubernetes =
-    client &&
-    config.kubernetes &&
-    followCluster(
-      { client, config: config.kubernetes, cluster: settings.cluster, store, book, readiness, deps },
-      scope,
-    );
-  await kubernetes?.first;
+  const kubernetes = await cluster?.follow({ store, readiness });
   const { mesh, flush } = startPipeline({ store, settings, clock, log, metrics }, scope);
 
   const admission = nodeAdmission({ trustDomain: settings.trustDomain, clock });
@@ -184,27 +148,8 @@ async function startParts(config: ControlConfig, deps: ControlDeps, scope: Scope
       },
       scope,
     ));
-  const webhooks =
-    config.webhooks && client && (await startAdmission({ config: config.webhooks, client, material, deps }, scope));
-  const leading =
-    client && config.kubernetes?.writes
-      ? startLeaderWork(
-          {
-            client,
-            systemNamespace: settings.systemNamespace,
-            cluster: settings.cluster,
-            revision: config.kubernetes.revision,
-            me: config.kubernetes.me,
-            store,
-            book,
-            mesh,
-            receipts: ads.receipts,
-            cacerts,
-            ...deps,
-          },
-          scope,
-        )
-      : undefined;
+  const webhooks = config.webhooks && (await cluster?.startWebhooks({ config: config.webhooks, material }));
+  const leading = cluster?.contend({ store, mesh, ads, cacerts });
   const readNow = async () => {
     await Promise.all(folders.map((folder) => folder.readNow()));
     flush();
@@ -253,11 +198,11 @@ async function startHealth(
 /** By public keys where a file of them is named, and by asking the cluster where there is one: keys first, which costs nobody. */
 async function startTokens({
   config,
-  client,
+  cluster,
   deps: { clock, log },
 }: {
   readonly config: ControlConfig;
-  readonly client: KubeClient | undefined;
+  readonly cluster: InKubernetes | undefined;
   readonly deps: ControlDeps;
 }): Promise<TokenVerifier | undefined> {
   const verifiers: TokenVerifier[] = [];
@@ -265,26 +210,8 @@ async function startTokens({
     const onProblem = (err: Failure) => log.warn({ err }, "new keys for tokens not taken, the last good ones stay");
     verifiers.push(await startTokenVerifier({ keysFile: config.tokenKeysFile, clock, onProblem }));
   }
-  if (client) verifiers.push(createTokenReviewer({ review: reviewBy(client), clock }));
+  if (cluster) verifiers.push(cluster.tokens);
   return verifiers.length > 1 ? anyVerifier(verifiers) : verifiers[0];
-}
-
-async function startAdmission(
-  options: {
-    readonly config: NonNullable<ControlConfig["webhooks"]>;
-    readonly client: KubeClient;
-    readonly material: Cell<TlsMaterial>;
-    readonly deps: ControlDeps;
-  },
-  scope: Scope,
-): Promise<SocketAddress> {
-  const { config, client, deps } = options;
-  const material = new Cell<ServingMaterial>(options.material.value);
-  scope.defer(options.material.subscribe((now) => material.set(now)));
-  const log = deps.log.child({ part: "admission" });
-  const settings = await startSettingsFile(config.injectionFile, { clock: deps.clock, log }, scope);
-  const serverVersion = startServerVersion(client, { clock: deps.clock, log }, scope);
-  return await startWebhooks({ listen: config.listen, material, settings, serverVersion }, { ...deps, log }, scope);
 }
 
 function isLoopback({ ip }: SocketAddress): boolean {
@@ -323,50 +250,4 @@ async function startServerMaterial(
   } catch (caught) {
     throw within("the control plane's own certificate", caught);
   }
-}
-
-/** Below the folders: what an operator puts beside the program goes before what the cluster holds. */
-const kubernetesPrecedence = -1;
-
-function clientOf({ access, env }: KubernetesConfig, { clock }: ControlDeps, scope: Scope): KubeClient {
-  return createKubeClient({ access, clock, env, userAgent: "isthmus-controlplane" }, scope);
-}
-
-function followCluster(
-  options: {
-    readonly client: KubeClient;
-    readonly config: KubernetesConfig;
-    readonly cluster: string;
-    readonly store: ResourceStore;
-    readonly book: ObjectBook;
-    readonly readiness: Readiness;
-    readonly deps: ControlDeps;
-  },
-  scope: Scope,
-): KubernetesSource & { readonly first: Promise<void> } {
-  const { client, config, cluster, store, book, readiness, deps } = options;
-  const { clock, random } = deps;
-  const log = deps.log.child({ part: "kubernetes" });
-  log.info({ server: client.access.server }, "reading the cluster");
-  const source = followKubernetes(
-    {
-      client,
-      cluster,
-      kinds: meshKinds,
-      mayBeForbidden: ["Secret"],
-      ...(config.secretNamespaces === undefined ? {} : { namespaces: { Secret: config.secretNamespaces } }),
-      observer: book,
-      store,
-      clock,
-      random,
-      log,
-      precedence: kubernetesPrecedence,
-    },
-    scope,
-  );
-  readiness.waitFor("the cluster", () => {
-    const behind = source.behind().map(({ kind, failure }) => `${kind} cannot be read: ${failure.message}`);
-    return behind.length > 0 ? behind : ["it is being read for the first time"];
-  });
-  return { ...source, first: source.first.then(() => readiness.done("the cluster")) };
 }

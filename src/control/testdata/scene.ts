@@ -33,8 +33,8 @@ import { NodeSchema } from "../../proto/gen/envoy/config/core/v3/base_pb.js";
 import { type TypeUrl, typeUrls } from "../../proto/index.ts";
 import { scratchDir } from "../../testing/index.ts";
 import { type Ip, parseIp, parseSpiffeId, type SocketAddress } from "../../values/index.ts";
-import type { ControlConfig } from "../config.ts";
-import { type ControlDeps, type ControlPlane, startControlPlane } from "../control-plane.ts";
+import type { ControlConfig, ControlDeps } from "../config.ts";
+import { type ControlPlane, startControlPlane } from "../control-plane.ts";
 
 export const loopback = parseIp("127.0.0.1") as Ip;
 export const free: SocketAddress = { ip: loopback, port: 0 };
