@@ -32,11 +32,15 @@ export function revisionNames(revision: string) {
   };
 }
 
-/** Whether an object is ours: by its label, or because we wrote fields of it before somebody took the label away. */
+/**
+ * Whether an object is ours: by its labels, or because we wrote fields of it before somebody took them away. Helm puts its own
+ * name in the place of ours on all that it installs, and leaves what it is a part of.
+ */
 export function isOurs(metadata: KubeObject["metadata"]): boolean {
   const labels = (metadata["labels"] ?? {}) as Record<string, unknown>;
   const managed = metadata["managedFields"];
   const fields = Array.isArray(managed) ? managed : [];
-  const key = "app.kubernetes.io/managed-by";
-  return labels[key] === ownLabels[key] || fields.some((one) => one?.manager === fieldManager);
+  const [by, part] = ["app.kubernetes.io/managed-by", "app.kubernetes.io/part-of"];
+  const labelled = labels[by] === ownLabels[by] || (labels[by] === "Helm" && labels[part] === ownLabels[part]);
+  return labelled || fields.some((one) => one?.manager === fieldManager);
 }

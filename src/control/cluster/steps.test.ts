@@ -20,6 +20,10 @@ for (const [it, of, step] of rootRows) test(`root of trust: ${it}`, () => expect
 test("an object is ours by its label, or by having been written by us", () => {
   expect(isOurs({ name: "a", labels: ownLabels })).toBe(true);
   expect(isOurs({ name: "a", labels: {} })).toBe(false);
+  // As Helm leaves what our chart says.
+  const helms = { ...ownLabels, "app.kubernetes.io/managed-by": "Helm" };
+  expect(isOurs({ name: "a", labels: helms })).toBe(true);
+  expect(isOurs({ name: "a", labels: { ...helms, "app.kubernetes.io/part-of": "other" } })).toBe(false);
   expect(isOurs({ name: "a", managedFields: [{ manager: "isthmus-controlplane" }] })).toBe(true);
 });
 
