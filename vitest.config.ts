@@ -21,6 +21,8 @@ export default defineConfig({
       "node_modules/**",
     ],
     maxWorkers: 2,
+    // No module keeps anything that a test could leave behind; to load them all anew for each file took most of the time.
+    isolate: false,
     reporters: ["default", "./checks/tally.ts"],
     // A bound for what hangs, and no judgement: whole suites run beside each other on two cores.
     testTimeout: 60_000,
