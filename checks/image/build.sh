@@ -1,25 +1,41 @@
 #!/usr/bin/env bash
 # Builds image/Dockerfile and starts what comes out, as a cluster would: npm run test:image
 #
-# Needs Debian, root, buildah and debootstrap; no registry and no Docker. The base stands in for node:*-bookworm-slim: a minimal
+# Needs Debian, root, buildah and debootstrap (it installs what is missing); no registry and no Docker. The base stands in for node:*-bookworm-slim: a minimal
 # Debian with this machine's Node where those images have theirs, made once and kept in ${XDG_CACHE_HOME:-~/.cache}/isthmus/image.
 # What the Dockerfile says of a network is held too: iptables come from Debian, and after that nothing is fetched (no network is there).
 # Skips, and says so, where something is missing; fails there instead when ISTHMUS_REQUIRE has "image" or "all".
 set -euo pipefail
 here=$(cd "$(dirname "$0")/../.." && pwd)
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/isthmus/image"
-passed=0 failed=0
 
-skip() {
-  echo "SKIPPED: the image is not built: $*" >&2
-  case ",${ISTHMUS_REQUIRE:-}," in *,all,* | *,image,*) echo "0 passed, 1 failed, 0 skipped" && exit 1 ;; esac
-  echo "0 passed, 0 failed, 1 skipped"
+passed=0 failed=0 skipped=0
+# missing WHAT: counts as skipped, or as failed where it is required.
+missing() {
+  echo "SKIPPED: $*" >&2
+  case ",${ISTHMUS_REQUIRE:-}," in *,all,* | *,image,*) failed=$((failed + 1)) ;; *) skipped=$((skipped + 1)) ;; esac
+}
+# The end: what came of it, in a line, and in ISTHMUS_TALLY for who sums several suites.
+tell() {
+  echo "$passed passed, $failed failed, $skipped skipped"
+  [ -z "${ISTHMUS_TALLY:-}" ] || echo "$passed $failed $skipped" >>"$ISTHMUS_TALLY"
+  [ "$failed" = 0 ] || exit 1
   exit 0
 }
+skip() {
+  missing "the image is not built: $*"
+  tell
+}
 [ "$(id -u)" = 0 ] || skip "not root"
-for tool in buildah debootstrap unshare apt-get; do
-  command -v "$tool" >/dev/null || skip "there is no $tool (apt-get install --no-install-recommends buildah debootstrap)"
-done
+command -v apt-get >/dev/null || skip "this is no Debian"
+declare -A packages=([buildah]=buildah [debootstrap]=debootstrap [ip]=iproute2 [unshare]=util-linux)
+wanted=()
+for tool in "${!packages[@]}"; do command -v "$tool" >/dev/null || wanted+=("${packages[$tool]}"); done
+if [ ${#wanted[@]} -gt 0 ]; then
+  echo "installing ${wanted[*]}"
+  { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${wanted[@]}"; } >/dev/null 2>&1 ||
+    skip "${wanted[*]} could not be installed"
+fi
 [ -e "$here/dist/cli/main.js" ] || { echo "there is no dist/: npm run build makes it" >&2 && exit 1; }
 
 work=$(mktemp -d "${ISTHMUS_IMAGE_WORK:-/var/tmp}/isthmus-image.XXXXXX")
@@ -82,6 +98,7 @@ build() {
 }
 
 start() { bash "$here/checks/image/start.sh" "$@"; }
+lives() { ISTHMUS_IMAGE_FILES="$here/checks/image/life.mjs" as_pod -- node /tmp/life.mjs "$1"; }
 
 step "the base"
 base="$cache/bookworm-$(dpkg --print-architecture).tar"
@@ -100,20 +117,27 @@ step "its iptables, from Debian, as the Dockerfile installs them"
 engine bud --isolation chroot --pull-never --disable-compression -f "$here/image/Dockerfile" --target base \
   --build-arg BASE=localhost/base:node -t base:iptables "$work/context" >"$work/log" 2>&1 || { tail -20 "$work/log" && exit 1; }
 
+# As pods run it: not root, nothing to write to, no rights. On the image that `try` has unpacked last.
+as_pod() { start "$root" "$config" readonly image none "$@"; }
+
 # try NAME TAG: what holds of both images.
 try() {
-  local root config=$work/$1.json
+  config=$work/$1.json
   root=$(engine mount "$(engine from --pull-never "$2")")
   engine inspect --type image "$2" |
     node -e 'console.log(JSON.stringify(JSON.parse(fs.readFileSync(0, "utf8")).OCIv1.config))' >"$config"
   cat "$work/parts" && du -sh --one-file-system "$root" | awk '{ print "  all of it: " $1 }'
-  as_pod() { start "$root" "$config" readonly image none "$@"; }
   check "$1: its user is 1337, its entrypoint isthmus" says '"User":"1337:1337".*"Entrypoint":\["/usr/local/bin/isthmus"\]' cat "$config"
   check "$1: isthmus --version" says "^$(node -p "require('$here/package.json').version")$" as_pod --version
   check "$1: without arguments, its help" says "^Usage: isthmus" as_pod
   for command in controlplane proxy agent wait; do
     check "$1: isthmus $command --help" says "^Usage: isthmus $command" as_pod "$command" --help
   done
+  check "$1: a control plane and a proxy live, and end when they are told" says "^controlplane and proxy have lived$" lives proxy
+  check "$1: they run as 1337, without rights" says "^1337 1337 0000000000000000$" \
+    as_pod -- node -p '`${process.getuid()} ${process.getgid()} ${/CapBnd:\s*(\S+)/.exec(fs.readFileSync("/proc/self/status"))[1]}`'
+  check "$1: nothing can be written where anybody may write, but /tmp" says "^EROFS$" \
+    as_pod -- node -e 'try { fs.writeFileSync("/var/tmp/written", "") } catch (e) { console.log(e.code) }'
   check "$1: isthmus capture --dry-run" says "-A .*REDIRECT" as_pod capture --dry-run
   check "$1: isthmus capture, as the init container" says "rules written by ip6?tables" start "$root" "$config" writable 0:0 net_admin,net_raw capture
   check "$1: has a home, though its user has no name" says "^/$" as_pod -- node -p "os.homedir()"
@@ -134,15 +158,14 @@ check "isthmus: no Envoy" not as_pod -- envoy --version
 step "target envoy, without a network"
 envoy=$(command -v envoy || ls "${XDG_CACHE_HOME:-$HOME/.cache}"/isthmus/envoy/*/envoy 2>/dev/null | tail -1 || true)
 if [ -z "${ISTHMUS_ENVOY:-$envoy}" ]; then
-  echo "SKIPPED: target envoy: there is no Envoy here; isthmus envoy install" >&2
+  missing "target envoy: there is no Envoy here; isthmus envoy install"
 else
   node "$here/scripts/image-context.mjs" --out "$work/context" --envoy "${ISTHMUS_ENVOY:-$envoy}" >"$work/parts"
   build envoy image:envoy
   try envoy image:envoy
+  check "envoy: a control plane and an agent with its Envoy live, and end when they are told" says "^controlplane and agent have lived$" lives agent
   check "envoy: envoy --version" says "version: .*/[0-9]+\.[0-9]+\.[0-9]+" as_pod -- envoy --version
 fi
 
 step "done"
-echo "$passed passed, $failed failed, 0 skipped"
-[ -z "${ISTHMUS_TALLY:-}" ] || echo "$passed $failed 0" >>"$ISTHMUS_TALLY"
-[ "$failed" = 0 ]
+tell
