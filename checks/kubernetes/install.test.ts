@@ -2,6 +2,8 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventually } from "../e2e/isthmus.ts";
+import { helmProgram } from "../helm/helm.ts";
+import { missingOf } from "../requirements.ts";
 import { type Clusters, missingForGround, takeClusters } from "./clusters.ts";
 import { kubeconfigText } from "./ground/index.ts";
 import { createCacerts, install, makeCertificates } from "./install-steps.ts";
@@ -145,6 +147,65 @@ describe("installing where something is wrong", () => {
       kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s
       kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --timeout=60s`);
   }, 500_000);
+
+  test("installed by Helm it judges objects and injects; after Helm and isthmus uninstall nothing is left", async ({
+    skip,
+  }) => {
+    const missing = missingOf(["helm"]);
+    if (missing) return skip(missing);
+    await createCacerts(clusters);
+    const before = await takeInventory(clusters, clusters.contexts[0]);
+    const env = { HELM: helmProgram(process.env)! };
+    await clusters.must(
+      `isthmus manifest helm --out $FOLDER/chart
+       $HELM install isthmus $FOLDER/chart --kube-context=$CTX_CLUSTER1 -n isthmus-system --set cluster=cluster1 --wait --timeout 180s
+       kubectl create --context=$CTX_CLUSTER1 namespace plain
+       kubectl label --context=$CTX_CLUSTER1 namespace plain istio-injection=enabled`,
+      { env, timeoutMs: 240_000 },
+    );
+    const apply = (object: object, ...options: readonly string[]) =>
+      clusters.sh(`kubectl apply --context=$CTX_CLUSTER1 --dry-run=server ${options.join(" ")} -f -`, {
+        input: JSON.stringify(object),
+      });
+    const entry = {
+      apiVersion: "networking.istio.io/v1",
+      kind: "ServiceEntry",
+      metadata: { name: "wrong", namespace: "plain" },
+      spec: {
+        hosts: ["a.example.com"],
+        addresses: ["224.0.0.1"],
+        ports: [{ name: "http", number: 80, protocol: "HTTP" }],
+      },
+    };
+    const pod = {
+      apiVersion: "v1",
+      kind: "Pod",
+      metadata: { name: "sleep", namespace: "plain" },
+      spec: { containers: [{ name: "sleep", image: "curlimages/curl" }] },
+    };
+    // The control plane writes its certificate into the webhooks when it leads; until then nobody is asked or refused.
+    await eventually(
+      () => apply(entry),
+      ({ stderr }) => stderr.includes("224.0.0.1"),
+      60_000,
+    );
+    const injected = await apply(pod, "-o", "jsonpath='{.spec.initContainers[*].name} {.spec.containers[*].name}'");
+    expect(injected.stdout, injected.stderr).toContain("istio-proxy");
+    await clusters.must(
+      `kubectl delete --context=$CTX_CLUSTER1 namespace plain --timeout=60s
+       $HELM uninstall isthmus --kube-context=$CTX_CLUSTER1 -n isthmus-system --wait --timeout 120s
+       isthmus uninstall --yes --context $CTX_CLUSTER1`,
+      { env, timeoutMs: 240_000 },
+    );
+    await eventually(
+      async () => compareInventories(before, await takeInventory(clusters, clusters.contexts[0])),
+      (lines) => lines.length === 0,
+      30_000,
+    );
+    await clusters.must(`
+      kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s
+      kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --timeout=60s`);
+  }, 600_000);
 
   test("what kubectl apply refuses, it refuses in the words of isthmus validate", async () => {
     await createCacerts(clusters);
