@@ -57,8 +57,9 @@ describe("by HTTP", () => {
     const endless = await listening(
       createServer((_request, response) => {
         response.writeHead(200);
+        // By turns: a newer Node calls back at once for who has gone, and nobody else would have one.
         const write = () => {
-          if (!response.destroyed) response.write("x".repeat(65536), write);
+          if (!response.destroyed) response.write("x".repeat(65536), () => setImmediate(write));
         };
         write();
       }),
