@@ -1,10 +1,13 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { LabStatus } from "../../src/lab/index.ts";
+import { runInPod } from "../../src/lab/exec.ts";
+import type { LabStatus, LabTarget } from "../../src/lab/index.ts";
+import { askLab } from "../../src/lab/protocol.ts";
+import { stateFolder } from "../../src/lab/state-folder.ts";
 import { isthmus, type Ran } from "./isthmus.ts";
 
-/** A lab of this test's own, driven by the commands that a user types. */
+/** A lab of this test's own: brought up, changed and taken down by the commands that a user types. */
 export interface TestLab {
   readonly name: string;
   readonly dir: string;
@@ -36,19 +39,27 @@ export async function upLab(options: {
   return {
     name,
     dir,
-    exec: (cluster, workload, ...command) =>
-      isthmus(["lab", "exec", "--name", name, cluster, workload, "--", ...command]),
+    exec: (cluster, workload, ...command) => execIn({ lab: name, cluster, workload }, command),
     apply: (cluster, yaml, ...more) =>
       isthmus(["lab", "apply", "--name", name, cluster, "-f", "-", ...more], { input: yaml }),
     delete: (cluster, ...objects) => isthmus(["lab", "delete", "--name", name, cluster, ...objects]),
-    status: async () =>
-      JSON.parse((await isthmus(["lab", "status", "--name", name, "-o", "json"])).stdout) as LabStatus,
+    status: () => askLab(name, { op: "status" }),
     command: (...args) => isthmus(["lab", args[0]!, "--name", name, ...args.slice(1)]),
     async down() {
       await isthmus(["lab", "down", "--name", name]);
       rmSync(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** What `lab exec` does, without a program of its own for each call: tests ask again and again until something is so. */
+async function execIn(target: LabTarget, command: readonly string[]): Promise<Ran> {
+  try {
+    const place = await askLab(target.lab, { op: "target", ...target });
+    return await runInPod({ folder: stateFolder(target.lab), place, command, stdio: "pipe", timeoutMs: 120_000 });
+  } catch (caught) {
+    return { code: 2, stdout: "", stderr: (caught as Error).message };
+  }
 }
 
 /** The ServiceEntry of the walkthrough, for any service and gateway. */
