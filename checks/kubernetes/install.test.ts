@@ -7,7 +7,7 @@ import { missingOf } from "../requirements.ts";
 import { type Clusters, missingForGround, takeClusters } from "./clusters.ts";
 import { kubeconfigText } from "./ground/index.ts";
 import { createCacerts, install, makeCertificates } from "./install-steps.ts";
-import { compareInventories, takeInventory } from "./inventory.ts";
+import { compareInventories, type Inventory, takeInventory } from "./inventory.ts";
 
 const missing = missingForGround();
 const installHere = "isthmus install --context $CTX_CLUSTER1 --set profile=multicluster-gateways";
@@ -34,6 +34,21 @@ describe("installing where something is wrong", () => {
     expect(compareInventories(before, after)).toEqual([]);
     return ran.stdout + ran.stderr;
   }
+
+  /** What was put away takes its time to be gone. */
+  async function becomes(wanted: Inventory): Promise<void> {
+    await eventually(
+      async () => compareInventories(wanted, await takeInventory(clusters, clusters.contexts[0])),
+      (lines) => lines.length === 0,
+      30_000,
+    );
+  }
+
+  /** The namespaces that `createCacerts` makes. */
+  const deleteNamespaces = () =>
+    clusters.must(`
+      kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s
+      kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --timeout=60s`);
 
   const corefile = () =>
     clusters.must("kubectl get --context=$CTX_CLUSTER1 -n kube-system configmap coredns -o jsonpath={.data.Corefile}");
@@ -78,19 +93,9 @@ describe("installing where something is wrong", () => {
     expect(said, said.stderr).toMatchObject({ code: 0 });
     expect(said.stdout + said.stderr).toMatch(/ConfigMap kube-system\/coredns.* is as it was without the mesh/);
     expect(await corefile()).not.toContain("global");
-    await eventually(
-      async () => compareInventories(found, await takeInventory(clusters, clusters.contexts[0])),
-      (lines) => lines.length === 0,
-      30_000,
-    );
-    await clusters.must(`
-      kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s
-      kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --timeout=60s`);
-    await eventually(
-      async () => compareInventories(before, await takeInventory(clusters, clusters.contexts[0])),
-      (lines) => lines.length === 0,
-      30_000,
-    );
+    await becomes(found);
+    await deleteNamespaces();
+    await becomes(before);
   }, 500_000);
 
   test("somebody's own Istio definitions and objects stay what they are", async () => {
@@ -137,15 +142,9 @@ describe("installing where something is wrong", () => {
     const before = await takeInventory(clusters, clusters.contexts[0]);
     await clusters.must(installHere, { timeoutMs: 240_000 });
     await clusters.must("isthmus uninstall --yes --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
-    await eventually(
-      async () => compareInventories(before, await takeInventory(clusters, clusters.contexts[0])),
-      (lines) => lines.length === 0,
-      30_000,
-    );
-    await clusters.must(`
-      kubectl delete --context=$CTX_CLUSTER1 crd/serviceentries.networking.istio.io
-      kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s
-      kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --timeout=60s`);
+    await becomes(before);
+    await clusters.must("kubectl delete --context=$CTX_CLUSTER1 crd/serviceentries.networking.istio.io");
+    await deleteNamespaces();
   }, 500_000);
 
   test("installed by Helm it judges objects and injects; after Helm and isthmus uninstall nothing is left", async ({
@@ -197,14 +196,8 @@ describe("installing where something is wrong", () => {
        isthmus uninstall --yes --context $CTX_CLUSTER1`,
       { env, timeoutMs: 240_000 },
     );
-    await eventually(
-      async () => compareInventories(before, await takeInventory(clusters, clusters.contexts[0])),
-      (lines) => lines.length === 0,
-      30_000,
-    );
-    await clusters.must(`
-      kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s
-      kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --timeout=60s`);
+    await becomes(before);
+    await deleteNamespaces();
   }, 600_000);
 
   test("what kubectl apply refuses, it refuses in the words of isthmus validate", async () => {
