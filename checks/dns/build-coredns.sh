@@ -33,6 +33,11 @@ require (
 	golang.org/x/sys v0.20.0
 	golang.org/x/net v0.20.0
 	golang.org/x/text v0.14.0
+	github.com/dnstap/golang-dnstap v0.4.0
+	github.com/farsightsec/golang-framestream v0.3.0
+	github.com/flynn/go-shlex v0.0.0-20150515145356-3f9db97f8568
+	github.com/google/uuid v1.6.0
+	github.com/grpc-ecosystem/grpc-opentracing v0.0.0-20180507213350-8e809c8a8645
 )'
 
 for version in "${versions[@]}"; do
