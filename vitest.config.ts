@@ -10,7 +10,6 @@ export default defineConfig({
     exclude: [
       "checks/e2e/**",
       "checks/hostile/**",
-      "checks/kubernetes/*.test.ts",
       "checks/scenarios/run/**",
       "checks/soak/soak.test.ts",
       // Real clusters and real CoreDNS programs, which are built first: `npm run test:kubernetes`.
