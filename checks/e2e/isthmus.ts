@@ -11,26 +11,28 @@ export interface Ran {
   readonly stderr: string;
 }
 
+export interface RunOptions {
+  readonly input?: string;
+  readonly timeoutMs?: number;
+  readonly env?: Record<string, string>;
+  /** Called with each piece of standard output as it comes. */
+  readonly onOutput?: (text: string) => void;
+}
+
 /** Runs the command as a user would, in a process of its own. Killed, and failed, after `timeoutMs`. */
-export function isthmus(
-  args: readonly string[],
-  options: { readonly input?: string; readonly timeoutMs?: number; readonly env?: Record<string, string> } = {},
-): Promise<Ran> {
+export function isthmus(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   return run(process.execPath, [main, ...args], options);
 }
 
-export function run(
-  program: string,
-  args: readonly string[],
-  options: { readonly input?: string; readonly timeoutMs?: number; readonly env?: Record<string, string> } = {},
-): Promise<Ran> {
-  const { input = "", timeoutMs = 120_000, env = {} } = options;
+export function run(program: string, args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  const { input = "", timeoutMs = 120_000, env = {}, onOutput } = options;
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { stdio: ["pipe", "pipe", "pipe"], env: { ...process.env, ...env } });
     let stdout = "";
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
       stdout += text;
+      onOutput?.(text);
     });
     child.stderr.setEncoding("utf8").on("data", (text: string) => {
       stderr += text;

@@ -2,9 +2,9 @@ import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { envoyPlaces } from "../../src/proxy/index.ts";
-import { main, type Ran, root, run } from "../e2e/isthmus.ts";
+import { main, type Ran, type RunOptions, root, run } from "../e2e/isthmus.ts";
 import { missingOf, type Requirement } from "../requirements.ts";
-import type { Ground, GroundRun } from "./ground/ground.ts";
+import type { Ground } from "./ground/ground.ts";
 import { machineryMissing } from "./ground/requirements.ts";
 
 /** Two clusters that the guide runs on, as somebody sees them who types commands. */
@@ -19,9 +19,9 @@ export interface Clusters {
    * Runs shell commands as they stand in the guide, in this repository's folder: `kubectl`, `isthmus`, and
    * `$CTX_CLUSTER1` and `$CTX_CLUSTER2` are what they say. The first that fails ends them.
    */
-  sh(script: string, options?: GroundRun): Promise<Ran>;
+  sh(script: string, options?: RunOptions): Promise<Ran>;
   /** The same; throws, with all that was said, when it fails. Standard output without the last newline. */
-  must(script: string, options?: GroundRun): Promise<string>;
+  must(script: string, options?: RunOptions): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -66,7 +66,7 @@ export async function takeClusters(): Promise<Clusters> {
     CTX_CLUSTER2: contexts[1],
     FOLDER: folder,
   };
-  const sh = (script: string, options: GroundRun = {}) => {
+  const sh = (script: string, options: RunOptions = {}) => {
     const argv = ["bash", "-euo", "pipefail", "-c", script];
     const all = { ...options, env: { ...env, ...options.env } };
     return ground ? ground.run(argv, all) : run(argv[0]!, argv.slice(1), all);

@@ -33,6 +33,15 @@ describe("the test node, by kubectl", () => {
     if (ran.code !== 0) throw new Error(`kubectl ${args.join(" ")}: ${ran.code}\n${ran.stdout}\n${ran.stderr}`);
     return ran.stdout;
   };
+  /** Logs as they come, from when the first have come: `ended` is all there were. */
+  const follow = async (name: string, container: string): Promise<{ readonly ended: Promise<string> }> => {
+    const args = ["--context", context, "logs", "-n", "foo", name, "-c", container, "-f"];
+    return new Promise((resolve, reject) => {
+      const ran = ground.run(["kubectl", ...args], { timeoutMs: 60_000, onOutput: () => resolve({ ended }) });
+      const ended = ran.then(({ stdout }) => stdout);
+      ended.then(() => resolve({ ended }), reject);
+    });
+  };
   const apply = (...objects: readonly object[]) =>
     must(["apply", "-f", "-"], JSON.stringify({ apiVersion: "v1", kind: "List", items: objects }));
   const get = async (kind: string, name: string, path: string) =>
@@ -197,9 +206,10 @@ describe("the test node, by kubectl", () => {
     const logs = (...args: string[]) => must(["logs", "-n", "foo", "talker", ...args]);
     expect(await logs("-c", "two")).toBe("two\n");
     expect(await logs("-c", "one", "--tail=2")).toBe("one 2\none 3\n");
-    const following = logs("-c", "one", "-f");
+    // Begun before the run ends: whoever follows later follows the run after it.
+    const following = await follow("talker", "one");
     await exec("talker", "sh", "-c", "touch /tmp/go");
-    expect(await following).toBe("one 1\none 2\none 3\ngone\n");
+    expect(await following.ended).toBe("one 1\none 2\none 3\ngone\n");
     await eventually(
       () => get("pod", "talker", "{.status.containerStatuses[0].restartCount}"),
       (count) => count === "1",
@@ -239,7 +249,7 @@ describe("the test node, by kubectl", () => {
               volumeMounts: [{ name: "all", mountPath: "/all" }],
             },
           ),
-          busybox("witness", "trap 'sleep 1; cat /all/log; exit 0' TERM; while :; do sleep 0.1; done", {
+          busybox("witness", "trap 'sleep 1; cat /all/log; exit 0' TERM; echo up; while :; do sleep 0.1; done", {
             volumeMounts: [{ name: "all", mountPath: "/all" }],
           }),
         ],
@@ -247,14 +257,15 @@ describe("the test node, by kubectl", () => {
       }),
     );
     await ready("ordered");
-    const log = (await must(["exec", "-n", "foo", "ordered", "-c", "witness", "--", "cat", "/all/log"]))
-      .trim()
-      .split("\n");
+    const read = async () =>
+      (await must(["exec", "-n", "foo", "ordered", "-c", "witness", "--", "cat", "/all/log"])).trim().split("\n");
+    // A container without a probe is ready when it is started, maybe before it has said so itself.
+    const { seen: log } = await eventually(read, (lines) => lines.length === 6, 10_000);
     expect(log.slice(0, 4)).toEqual(["first", "side", "up", "last"]);
     expect(log.slice(4).sort()).toEqual(["hook", "main"]);
-    const last = must(["logs", "-n", "foo", "ordered", "-c", "witness", "-f"]);
+    const following = await follow("ordered", "witness");
     await must(["delete", "pod", "-n", "foo", "ordered", "--timeout=30s"]);
-    expect((await last).trim().split("\n").at(-1)).toBe("main ends");
+    expect((await following.ended).trim().split("\n").at(-1)).toBe("main ends");
   });
 
   test("what is missing keeps a pod waiting, says so, and lets it go on when it comes", async () => {

@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Scope } from "../../../src/base/index.ts";
-import { type Ran, run } from "../../e2e/isthmus.ts";
+import { type Ran, type RunOptions, run } from "../../e2e/isthmus.ts";
 import {
   apiServerIp,
   apiServerPort,
@@ -28,15 +28,9 @@ export interface Ground {
   readonly nodes: TestNodes;
   readonly machinery: Machinery;
   /** Runs a command between the clusters, as somebody at a machine of their own would, in this repository's folder. */
-  run(argv: readonly string[], options?: GroundRun): Promise<Ran>;
+  run(argv: readonly string[], options?: RunOptions): Promise<Ran>;
   /** Ends everything, and removes the folder unless it is told to keep it. */
   stop(): Promise<void>;
-}
-
-export interface GroundRun {
-  readonly input?: string;
-  readonly timeoutMs?: number;
-  readonly env?: Record<string, string>;
 }
 
 /** Two clusters unless named otherwise, each with its own control plane, node and CoreDNS. */
