@@ -1,9 +1,15 @@
-import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from "node:http2";
 import { type Clock, Failure } from "../../base/index.ts";
-import { writeKept } from "../l4/read-buffers.ts";
 import type { UpstreamSocket } from "../upstream/upstream.ts";
-import { type Headers, isFieldName, isFieldValue } from "./headers.ts";
-import { fromNode, toNode } from "./http2-headers.ts";
+import type { Headers } from "./headers.ts";
+import {
+  codes,
+  type FieldBlock,
+  Http2Connection,
+  type Http2Stream,
+  type StreamEnd,
+  type StreamHandler,
+} from "./http2/index.ts";
+import { blockOf, readResponse, readTrailers } from "./http2-headers.ts";
 import {
   type ClientConnection,
   limits,
@@ -13,29 +19,58 @@ import {
   type UpstreamStream,
 } from "./message.ts";
 
-/** How long a new connection may take to say its settings, in milliseconds. */
+/** How long a new connection may take to say its settings, and one that has said all to go, in milliseconds. */
 const settingsTimeoutMs = 10_000;
+const lingerMs = 1000;
+
+/** What is received of one stream, and of all together, before it must have been used. In bytes. */
+const windows = { stream: 256 * 1024, connection: 1024 * 1024 } as const;
+
+/** Streams that are open at once on one connection, at most. */
+const mostStreams = 1000;
 
 /** The client side of one HTTP/2 connection. */
 export class Http2ClientConnection implements ClientConnection {
   readonly socket: UpstreamSocket;
-  readonly #session: ClientHttp2Session;
+  readonly #http2: Http2Connection;
   readonly #clock: Clock;
   reused = false;
-  active = 0;
   requests = 0;
   /** When it was made, monotonic. */
   bornMs = 0;
   /** Since when no stream is open; 0 while one is. */
   idleSinceMs: number;
   #draining = false;
-  #closed = false;
 
-  private constructor(socket: UpstreamSocket, session: ClientHttp2Session, clock: Clock) {
+  private constructor(
+    socket: UpstreamSocket,
+    clock: Clock,
+    told: { readonly onSettings: () => void; readonly onEnded: (why: string) => void },
+  ) {
     this.socket = socket;
-    this.#session = session;
     this.#clock = clock;
     this.idleSinceMs = clock.monotonic();
+    this.#http2 = new Http2Connection({
+      side: "client",
+      socket: socket.socket,
+      maxStreams: 0,
+      windows,
+      head: { bytes: limits.headBytes, fields: limits.fields + 10 },
+      events: {
+        onStream() {},
+        onSettings: told.onSettings,
+        onPong() {},
+        onGoaway: () => this.drain(),
+        onCounted() {},
+        onStreamClosed: () => this.#onStreamClosed(),
+        onEnded: (why) => {
+          const lingering = clock.after(lingerMs, () => socket.socket.destroy(), { background: true });
+          socket.socket.once("finish", () => socket.socket.destroy());
+          socket.socket.once("close", () => lingering.cancel());
+          told.onEnded(why);
+        },
+      },
+    });
   }
 
   /** Resolves when the server has said its settings: only then is it known how many streams it takes. */
@@ -45,90 +80,67 @@ export class Http2ClientConnection implements ClientConnection {
     onClosed: (closed: Http2ClientConnection) => void,
   ): Promise<Http2ClientConnection> {
     return new Promise((resolve, reject) => {
-      const session = connect("http://upstream.invalid", {
-        createConnection: () => socket.socket,
-        maxHeaderListPairs: limits.fields + 10,
-        settings: { enablePush: false, initialWindowSize: 256 * 1024, maxHeaderListSize: limits.headBytes },
-      } as Parameters<typeof connect>[1] & object);
-      session.setLocalWindowSize?.(1024 * 1024);
-      const connection = new Http2ClientConnection(socket, session, clock);
-      const fail = (failure: Failure) => {
-        timer.cancel();
-        session.destroy();
-        reject(failure);
-      };
       const timer = clock.after(
         settingsTimeoutMs,
-        () => fail(new Failure("upstream/http2-settings", `no HTTP/2 settings within ${settingsTimeoutMs} ms`)),
+        () => {
+          reject(new Failure("upstream/http2-settings", `no HTTP/2 settings within ${settingsTimeoutMs} ms`));
+          connection.close();
+        },
         { background: true },
       );
-      session.once("remoteSettings", () => {
-        timer.cancel();
-        resolve(connection);
+      const connection: Http2ClientConnection = new Http2ClientConnection(socket, clock, {
+        onSettings: () => {
+          timer.cancel();
+          resolve(connection);
+        },
+        onEnded: (why) => {
+          timer.cancel();
+          reject(new Failure("upstream/http2", `${why} before HTTP/2 settings came`));
+          onClosed(connection);
+        },
       });
-      // What an error means is said by the close that follows it, and by each stream.
-      session.on("error", (error) => {
-        connection.#lastError = error;
-      });
-      session.on("goaway", () => connection.drain());
-      session.on("close", () => {
-        connection.#closed = true;
-        const why = connection.#lastError?.message ?? "the connection was closed";
-        fail(new Failure("upstream/http2", `${why} before HTTP/2 settings came`));
-        onClosed(connection);
-      });
+      connection.#http2.start();
     });
   }
-  #lastError: Error | undefined;
+
+  /** Streams that are open. */
+  get active(): number {
+    return this.#http2.active;
+  }
 
   get usable(): boolean {
-    return !this.#draining && !this.#closed && !this.#session.closed && !this.#session.destroyed;
+    return !this.#draining && this.#http2.open;
   }
 
   get maxStreams(): number {
-    return Math.min(this.#session.remoteSettings.maxConcurrentStreams ?? 100, 1000);
+    return Math.min(this.#http2.peerMaxStreams, mostStreams);
   }
 
   start(request: RequestHead, handler: UpstreamHandler): UpstreamStream {
     this.requests++;
-    let stream: ClientHttp2Stream;
-    try {
-      stream = this.#session.request(
-        toNode(
-          [
-            ":method",
-            request.method,
-            ":scheme",
-            this.socket.tls ? "https" : "http",
-            ":authority",
-            request.authority,
-            ":path",
-            request.path,
-          ],
-          request.headers,
-          request.contentLength,
-          request.expectContinue,
-        ),
-        { endStream: !request.hasBody, waitForTrailers: true } as { endStream: boolean },
-      );
-    } catch (caught) {
-      // The session ended between the choice and the use, or its identifiers are used up: nothing has been sent.
+    if (!this.#http2.open) {
+      // The connection ended between the choice and the use, or its identifiers are used up: nothing has been sent.
       this.drain();
-      const failure = new Failure("upstream/http2", `${(caught as Error).message} before any response`, {
-        cause: caught,
-      });
+      const failure = new Failure("upstream/http2", "the connection takes no more streams before any response");
       queueMicrotask(() => handler.onUpstreamReset("refused", failure));
       return unsent;
     }
-    this.active++;
+    const { method, authority, path } = request;
+    const pseudo =
+      method === "CONNECT"
+        ? [":method", method, ":authority", authority]
+        : [":method", method, ":scheme", this.socket.tls ? "https" : "http", ":authority", authority, ":path", path];
+    const fields = blockOf(pseudo, request.headers, request.contentLength);
+    if (request.expectContinue) fields.push("expect", "100-continue");
     this.idleSinceMs = 0;
-    return new Http2ClientStream(stream, handler, () => {
-      this.active--;
-      this.reused = true;
-      if (this.active > 0) return;
-      this.idleSinceMs = this.#clock.monotonic();
-      if (this.#draining) this.#session.close();
-    });
+    return new Http2ClientStream(this.#http2.request(fields, !request.hasBody), request, handler);
+  }
+
+  #onStreamClosed(): void {
+    this.reused = true;
+    if (this.active > 0) return;
+    this.idleSinceMs = this.#clock.monotonic();
+    if (this.#draining) this.#http2.close();
   }
 
   release(): void {
@@ -138,7 +150,7 @@ export class Http2ClientConnection implements ClientConnection {
   /** Takes no new streams and closes when the running ones have ended. */
   drain(): void {
     this.#draining = true;
-    if (!this.#session.closed) this.#session.close();
+    if (this.active === 0) this.#http2.close();
   }
 
   drainAfterNext(): void {
@@ -146,93 +158,140 @@ export class Http2ClientConnection implements ClientConnection {
   }
 
   close(): void {
-    this.#session.destroy();
+    this.#http2.close();
   }
 }
 
 /** A request that could not be sent. */
 const unsent: UpstreamStream = { data: () => true, end() {}, reset() {}, pause() {}, resume() {} };
 
-class Http2ClientStream implements UpstreamStream {
-  readonly #stream: ClientHttp2Stream;
+/** Answers that never have a body, whatever length they tell. */
+const bodyless = new Set([204, 304]);
+
+const lessThanTold = "less of a body than content-length told";
+
+class Http2ClientStream implements UpstreamStream, StreamHandler {
+  readonly #stream: Http2Stream;
+  readonly #method: string;
   #handler: UpstreamHandler | undefined;
   #answered = false;
-  #ended = false;
-  #trailers: Headers | undefined;
-  #outgoing: Headers | undefined;
-  #code = "upstream/reset";
+  /** What is still to come of the body; without end when that is not known. */
+  #left = Number.POSITIVE_INFINITY;
   #informational = 0;
 
-  constructor(stream: ClientHttp2Stream, handler: UpstreamHandler, onClosed: () => void) {
+  constructor(stream: Http2Stream, request: RequestHead, handler: UpstreamHandler) {
     this.#stream = stream;
+    this.#method = request.method;
     this.#handler = handler;
-    stream.on("wantTrailers", () => {
-      // Without any, Node ends the stream with an empty DATA frame.
-      stream.sendTrailers(toNode([], this.#outgoing ?? [], -1, false));
-    });
-    stream.on("headers", (headers) => {
-      const { status, headers: list } = fromNode(headers);
-      if (++this.#informational > limits.informational) {
-        this.#fail("protocol", `more than ${limits.informational} informational answers`);
-        return;
-      }
-      this.#handler?.onInformational(status, list);
-    });
-    stream.on("response", (headers, flags) => {
-      const { status, headers: list, contentLength } = fromNode(headers);
-      if (!valid(list)) return this.#fail("protocol", "a response field that HTTP/1 could not hold");
-      this.#answered = true;
-      const end = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-      if (end) this.#ended = true;
-      this.#handler?.onResponse({ status, reason: "", headers: list, contentLength }, end);
-    });
-    stream.on("trailers", (headers) => {
-      this.#trailers = fromNode(headers).headers;
-    });
-    stream.on("data", (chunk: Buffer) => this.#handler?.onResponseData(chunk));
-    stream.on("end", () => {
-      // A stream that was reset ends as well; only a closed one without an error was whole.
-      if (this.#ended || !this.#answered || (stream.rstCode !== undefined && stream.rstCode !== 0)) return;
-      this.#ended = true;
-      const trailers = this.#trailers && valid(this.#trailers) ? this.#trailers : undefined;
-      this.#handler?.onResponseEnd(trailers);
-      this.#handler = undefined;
-      // The answer is whole though the request is not: nobody waits for the rest.
-      if (!stream.writableEnded) stream.close(constants.NGHTTP2_NO_ERROR);
-    });
-    stream.on("drain", () => this.#handler?.onUpstreamDrain());
-    let why: Error | undefined;
-    stream.on("error", (error) => {
-      why = error;
-    });
-    stream.on("close", () => {
-      onClosed();
-      if (this.#ended) {
-        this.#handler = undefined;
-        return;
-      }
-      const code = stream.rstCode ?? 0;
-      const refused = code === constants.NGHTTP2_REFUSED_STREAM;
-      const when = this.#answered ? "before the response was whole" : "before any response";
-      const lost = !this.#answered && (stream.session === undefined || stream.session.destroyed);
-      if (lost) this.#code = "upstream/connection-lost";
-      this.#fail(refused ? "refused" : "reset", `${why?.message ?? `the stream was closed with code ${code}`} ${when}`);
-    });
+    stream.handler = this;
   }
 
+  // ---- StreamHandler
+
+  onFields(block: FieldBlock, end: boolean): void {
+    if (block.kind === "too-large") this.#fail("protocol", "the response head is larger than is accepted");
+    else if (block.kind === "malformed") this.#fail("protocol", "a response field that HTTP/1 could not hold");
+    else if (this.#answered) this.#onTrailers(block.fields, end);
+    else this.#onHead(block.fields, end);
+  }
+
+  #onHead(fields: readonly string[], end: boolean): void {
+    const head = readResponse(fields);
+    if (!head || head.status === 101) this.#fail("protocol", "a response head that is none");
+    else if (head.status < 200) this.#onInformational(head.status, head.headers, end);
+    else {
+      this.#answered = true;
+      const { contentLength } = head;
+      if (contentLength >= 0 && this.#method !== "HEAD" && !bodyless.has(head.status)) this.#left = contentLength;
+      if (end && this.#short) this.#fail("protocol", lessThanTold);
+      else this.#handler?.onResponse({ reason: "", ...head }, end);
+      if (end) this.#finish();
+    }
+  }
+
+  #onInformational(status: number, headers: Headers, end: boolean): void {
+    if (end) this.#fail("protocol", "the response ended with an informational answer");
+    else if (++this.#informational > limits.informational)
+      this.#fail("protocol", `more than ${limits.informational} informational answers`);
+    else this.#handler?.onInformational(status, headers);
+  }
+
+  #onTrailers(fields: readonly string[], end: boolean): void {
+    const trailers = end ? readTrailers(fields) : undefined;
+    if (!trailers) this.#fail("protocol", "fields behind the response that are no trailers");
+    else this.#end(trailers.length > 0 ? trailers : undefined);
+  }
+
+  onData(bytes: Buffer): void {
+    this.#left -= bytes.length;
+    if (!this.#answered) this.#fail("protocol", "a body before its head");
+    else if (this.#left < 0) this.#fail("protocol", "more of a body than content-length told");
+    else this.#handler?.onResponseData(bytes);
+  }
+
+  onEnd(): void {
+    this.#end(undefined);
+  }
+
+  #end(trailers: Headers | undefined): void {
+    if (!this.#answered) this.#fail("protocol", "the response ended before it began");
+    else if (this.#short) this.#fail("protocol", lessThanTold);
+    else {
+      this.#handler?.onResponseEnd(trailers);
+      this.#finish();
+    }
+  }
+
+  /** Whether less has come than was told. */
+  get #short(): boolean {
+    return this.#left > 0 && this.#left !== Number.POSITIVE_INFINITY;
+  }
+
+  onDrain(): void {
+    this.#handler?.onUpstreamDrain();
+  }
+
+  onClosed(end: StreamEnd): void {
+    const when = this.#answered ? "before the response was whole" : "before any response";
+    if (end.kind === "refused") this.#tell("refused", `the server goes away, and did not begin, ${when}`);
+    else if (end.kind === "lost")
+      this.#tell("reset", `${end.why} ${when}`, this.#answered ? "upstream/reset" : "upstream/connection-lost");
+    else {
+      const refused = end.code === codes.refusedStream;
+      this.#tell(refused ? "refused" : "reset", `the stream was closed with code ${end.code} ${when}`);
+    }
+  }
+
+  /** The answer is whole. Where the request is not, nobody waits for the rest. */
+  #finish(): void {
+    this.#handler = undefined;
+    if (!this.#stream.localEnded) this.#stream.reset(codes.noError);
+  }
+
+  #fail(kind: ResetKind, message: string): void {
+    this.#stream.reset(codes.protocolError);
+    this.#tell(kind, message);
+  }
+
+  #tell(kind: ResetKind, message: string, code = "upstream/reset"): void {
+    const handler = this.#handler;
+    this.#handler = undefined;
+    handler?.onUpstreamReset(kind, new Failure(code, message));
+  }
+
+  // ---- UpstreamStream
+
   data(chunk: Buffer): boolean {
-    if (this.#stream.destroyed || this.#stream.writableEnded) return true;
-    return writeKept(this.#stream, chunk);
+    return this.#stream.data(chunk);
   }
 
   end(trailers: Headers | undefined): void {
-    this.#outgoing = trailers;
-    if (!this.#stream.writableEnded) this.#stream.end();
+    this.#stream.end(trailers && blockOf([], trailers, -1));
   }
 
   reset(): void {
     this.#handler = undefined;
-    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_CANCEL);
+    this.#stream.reset(codes.cancel);
   }
 
   pause(): void {
@@ -242,17 +301,4 @@ class Http2ClientStream implements UpstreamStream {
   resume(): void {
     this.#stream.resume();
   }
-
-  #fail(kind: ResetKind, message: string): void {
-    const handler = this.#handler;
-    this.#handler = undefined;
-    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_CANCEL);
-    handler?.onUpstreamReset(kind, new Failure(this.#code, message));
-  }
-}
-
-function valid(headers: Headers): boolean {
-  for (let i = 0; i < headers.length; i += 2)
-    if (!isFieldName(headers[i]!) || !isFieldValue(headers[i + 1]!)) return false;
-  return true;
 }

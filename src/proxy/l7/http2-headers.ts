@@ -1,53 +1,155 @@
-import type { IncomingHttpHeaders, OutgoingHttpHeaders } from "node:http2";
 import type { Headers } from "./headers.ts";
+import { limits, Refusal, type RequestHead } from "./message.ts";
 
-// Fields that have no meaning in HTTP/2 (RFC 9113 §8.2.2).
+// Fields that bind to a connection have no meaning in HTTP/2 (RFC 9113 §8.2.2), and the authority says what `host` does.
 const hopByHop = new Set(["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "host"]);
 
-/** Our list as Node's object. Repeats become arrays; `pseudo` comes first. */
-export function toNode(
-  pseudo: readonly string[],
-  headers: Headers,
-  contentLength: number,
-  expectContinue: boolean,
-): OutgoingHttpHeaders {
-  const out = Object.create(null) as Record<string, string | string[] | number>;
-  for (let i = 0; i < pseudo.length; i += 2) out[pseudo[i]!] = pseudo[i + 1]!;
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i]!;
-    if (hopByHop.has(name)) continue;
-    const value = headers[i + 1]!;
-    const there = out[name];
-    if (there === undefined) out[name] = value;
-    else if (Array.isArray(there)) there.push(value);
-    else out[name] = single.has(name) ? (there as string) : [String(there), value];
-  }
-  if (contentLength >= 0) out["content-length"] = String(contentLength);
-  if (expectContinue) out["expect"] = "100-continue";
-  return out;
+const methodForm = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const pathForm = /^[\x21\x22\x24-\x7e]+$/;
+const authorityForm = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{1,5})?$/;
+
+/** A block to send: `pseudo` first, then what may stand in HTTP/2 of the fields, then the length where it is told. */
+export function blockOf(pseudo: string[], headers: Headers, contentLength: number): string[] {
+  for (let i = 0; i < headers.length; i += 2) if (!hopByHop.has(headers[i]!)) pseudo.push(headers[i]!, headers[i + 1]!);
+  if (contentLength >= 0) pseudo.push("content-length", String(contentLength));
+  return pseudo;
 }
 
-// Node throws on an array for these.
-const single = new Set(
-  "access-control-allow-credentials access-control-max-age access-control-request-method age authorization content-encoding content-language content-location content-md5 content-range content-type date dnt etag expires from host if-match if-modified-since if-none-match if-range if-unmodified-since last-modified location max-forwards proxy-authorization range referer retry-after tk upgrade-insecure-requests user-agent x-content-type-options".split(
-    " ",
-  ),
-);
+/** A length as it may stand in a field: digits alone, and a number that is exact. */
+function lengthOf(value: string): number | undefined {
+  const length = /^[0-9]+$/.test(value) ? Number(value) : Number.NaN;
+  return Number.isSafeInteger(length) ? length : undefined;
+}
 
-/** Node's object as our list, pseudo-fields and length apart. */
-export function fromNode(incoming: IncomingHttpHeaders): {
-  readonly status: number;
-  readonly headers: Headers;
-  readonly contentLength: number;
-} {
+const malformed = (message: string) => new Refusal(400, "http2.codec_error", message);
+
+/** A request from the fields of its block; `end` when nothing follows. Throws `Refusal`. */
+export function readRequest(fields: readonly string[], end: boolean): RequestHead {
+  let method: string | undefined;
+  let scheme: string | undefined;
+  let pseudoAuthority: string | undefined;
+  let pseudoPath: string | undefined;
+  let at = 0;
+  for (; at < fields.length && fields[at]!.charCodeAt(0) === 58; at += 2) {
+    const value = fields[at + 1]!;
+    switch (fields[at]) {
+      case ":method":
+        if (method !== undefined) throw malformed("two methods");
+        method = value;
+        break;
+      case ":scheme":
+        if (scheme !== undefined) throw malformed("two schemes");
+        scheme = value;
+        break;
+      case ":authority":
+        if (pseudoAuthority !== undefined) throw malformed("two authorities");
+        pseudoAuthority = value;
+        break;
+      case ":path":
+        if (pseudoPath !== undefined) throw malformed("two paths");
+        pseudoPath = value;
+        break;
+      default:
+        throw malformed(`the pseudo-field ${JSON.stringify(fields[at])}, which no request has`);
+    }
+  }
+  if (method === undefined || !methodForm.test(method)) throw malformed("the method is none");
+  const headers: Headers = [];
+  let host: string | undefined;
+  let cookies = "";
+  let contentLength = -1;
+  let expectContinue = false;
+  for (; at < fields.length; at += 2) {
+    const name = fields[at]!;
+    const value = fields[at + 1]!;
+    switch (name) {
+      case "host":
+        if (host !== undefined && host.toLowerCase() !== value.toLowerCase()) throw malformed("two hosts");
+        host = value;
+        break;
+      case "content-length": {
+        const length = lengthOf(value);
+        if (length === undefined) throw malformed("content-length is not a number of bytes");
+        if (contentLength >= 0 && contentLength !== length) throw malformed("two lengths");
+        contentLength = length;
+        break;
+      }
+      case "expect":
+        expectContinue = value.toLowerCase() === "100-continue" && !end;
+        break;
+      case "cookie":
+        // HTTP/2 may split it; HTTP/1 may not (RFC 9113 §8.2.3).
+        cookies = cookies === "" ? value : `${cookies}; ${value}`;
+        break;
+      case "te":
+        if (value.toLowerCase() !== "trailers") throw malformed("te with more than trailers");
+        headers.push(name, "trailers");
+        break;
+      case "connection":
+      case "keep-alive":
+      case "proxy-connection":
+      case "transfer-encoding":
+      case "upgrade":
+        throw malformed(`the field ${name}, which HTTP/2 has not`);
+      default:
+        if (name.charCodeAt(0) === 58) throw malformed("a pseudo-field behind a field");
+        headers.push(name, value);
+    }
+  }
+  if (cookies !== "") headers.push("cookie", cookies);
+  if (end && contentLength > 0) throw malformed("content-length tells of a body, and there is none");
+  const connect = method === "CONNECT";
+  if (connect ? scheme !== undefined || pseudoPath !== undefined : scheme === undefined || pseudoPath === undefined)
+    throw malformed(connect ? "CONNECT with a scheme or a path" : "no scheme or no path");
+  const authority = pseudoAuthority ?? host ?? "";
+  const path = connect ? authority : pseudoPath!;
+  if (path.length > limits.targetBytes)
+    throw new Refusal(414, "uri_too_long", `the path is longer than ${limits.targetBytes} bytes`);
+  if (!connect && (!pathForm.test(path) || (path[0] !== "/" && !(path === "*" && method === "OPTIONS"))))
+    throw malformed("the path is none");
+  if (authority === "" || !authorityForm.test(authority))
+    throw malformed("the authority is no host with an optional port");
+  if (host !== undefined && host.toLowerCase() !== authority.toLowerCase())
+    throw malformed("the host and the authority differ");
+  return {
+    method,
+    path,
+    authority,
+    version: "HTTP/2",
+    headers,
+    contentLength: end ? -1 : contentLength,
+    hasBody: !end,
+    upgrade: undefined,
+    expectContinue,
+  };
+}
+
+/** An answer's block; undefined when it is none. `contentLength` is −1 when it is not told. */
+export function readResponse(
+  fields: readonly string[],
+): { readonly status: number; readonly headers: Headers; readonly contentLength: number } | undefined {
+  if (fields[0] !== ":status" || !/^[1-9][0-9]{2}$/.test(fields[1]!)) return undefined;
   const headers: Headers = [];
   let contentLength = -1;
-  for (const name in incoming) {
-    const value = incoming[name];
-    if (value === undefined || name.charCodeAt(0) === 58) continue;
-    if (name === "content-length") contentLength = Number(value);
-    else if (Array.isArray(value)) for (const one of value) headers.push(name, one);
-    else headers.push(name, value);
+  for (let at = 2; at < fields.length; at += 2) {
+    const name = fields[at]!;
+    if (name.charCodeAt(0) === 58) return undefined;
+    if (name === "content-length") {
+      const length = lengthOf(fields[at + 1]!);
+      if (length === undefined || (contentLength >= 0 && contentLength !== length)) return undefined;
+      contentLength = length;
+    } else if (!hopByHop.has(name) || name === "host") headers.push(name, fields[at + 1]!);
   }
-  return { status: Number(incoming[":status"] ?? 0), headers, contentLength };
+  return { status: Number(fields[1]), headers, contentLength };
+}
+
+/** Trailers as they may be passed on; undefined when a pseudo-field is among them. */
+export function readTrailers(fields: readonly string[]): Headers | undefined {
+  const headers: Headers = [];
+  for (let at = 0; at < fields.length; at += 2) {
+    const name = fields[at]!;
+    if (name.charCodeAt(0) === 58) return undefined;
+    if (!hopByHop.has(name) && name !== "content-length") headers.push(name, fields[at + 1]!);
+  }
+  return headers;
 }

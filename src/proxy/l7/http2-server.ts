@@ -1,15 +1,16 @@
-import {
-  constants,
-  type IncomingHttpHeaders,
-  performServerHandshake,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from "node:http2";
-import { writeKept } from "../l4/read-buffers.ts";
 import { tellRefused } from "./account.ts";
 import { Exchange } from "./exchange.ts";
-import { type Headers, isFieldName, isFieldValue } from "./headers.ts";
-import { fromNode, toNode } from "./http2-headers.ts";
+import type { Headers } from "./headers.ts";
+import {
+  type Counted,
+  codes,
+  type FieldBlock,
+  Http2Connection,
+  type Http2Stream,
+  type StreamEnd,
+  type StreamHandler,
+} from "./http2/index.ts";
+import { blockOf, readRequest, readTrailers } from "./http2-headers.ts";
 import {
   type Downstream,
   type DownstreamHandler,
@@ -19,245 +20,252 @@ import {
   type ResponseHead,
 } from "./message.ts";
 import type { Served } from "./serve-http.ts";
+import type { Swept } from "./sweeper.ts";
 
 /**
  * What a client may do on one connection in ten seconds before it is told to calm down (GOAWAY ENHANCE_YOUR_CALM):
- * streams reset before their answer was whole, pings, settings. Honest clients stay far below.
+ * streams reset before their answer was whole, pings, settings, DATA without any. Honest clients stay far below.
  */
-const calm = { windowMs: 10_000, resets: 200, pings: 100, settings: 50 } as const;
+const calm: Readonly<Record<Counted, number>> = { reset: 200, ping: 100, settings: 50, empty: 1000 };
+const calmWindowMs = 10_000;
 
 /** After how long without a request a client is sent a ping, and how long it has to answer it, in milliseconds. */
 const lively = { quietMs: 15_000, answerMs: 15_000 } as const;
 
-const noAnswer = new Set([204, 205, 304]);
-const methodForm = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
-const pathForm = /^[\x21\x22\x24-\x7e]+$/;
-const authorityForm = /^(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{1,5})?$/;
+/** How long a client has to close after the last word, in milliseconds. */
+const lingerMs = 1000;
+
+/** What is received of one stream, and of all together, before it must have been used. In bytes. */
+const windows = { stream: 256 * 1024, connection: 1024 * 1024 } as const;
 
 /** Serves one HTTP/2 connection; resolves when it is gone. */
 export function serveHttp2(served: Served): Promise<void> {
   const { connection, service } = served;
-  const { manager, http } = service;
+  const { sweeper } = service.http;
+  const { socket } = connection;
   return new Promise((resolve) => {
-    const session = performServerHandshake(
-      connection.socket as Parameters<typeof performServerHandshake>[0],
-      {
-        maxHeaderListPairs: limits.fields + 10,
-        maxSessionInvalidFrames: 50,
-        maxSessionRejectedStreams: calm.resets,
-        settings: {
-          maxConcurrentStreams: manager.maxStreams,
-          maxHeaderListSize: manager.maxHeadBytes,
-          initialWindowSize: 256 * 1024,
-          enablePush: false,
-        },
-      } as Parameters<typeof performServerHandshake>[1],
-    );
-    session.setLocalWindowSize(1024 * 1024);
-    const guard = new Guard(session, () => http.clock.monotonic());
-    let active = 0;
-    let idleSince = http.clock.monotonic();
-    let quietSince = idleSince;
-    let asked = false;
-    const swept = {
-      onSweep(now: number) {
-        // After a broken frame the codec says GOAWAY and reads nothing more, and tells us nothing of it; a client may be
-        // gone without a word. Neither answers a ping.
-        if (asked && now - quietSince >= lively.answerMs) session.destroy();
-        else if (!asked && active === 0 && now - Math.max(quietSince, idleSince) >= lively.quietMs) {
-          quietSince = now;
-          asked = session.ping(() => {
-            asked = false;
-            quietSince = http.clock.monotonic();
-          });
-        }
-        if (active === 0 && manager.idleTimeoutMs > 0 && now - idleSince >= manager.idleTimeoutMs) session.close();
-      },
-    };
-    http.sweeper.add(swept);
-    const onDrain = () => {
-      if (!session.closed) session.close();
-    };
-    const onAbort = () => session.destroy();
-    session.on("stream", (stream, headers, flags) => {
-      active++;
-      stream.once("close", () => {
-        active--;
-        idleSince = http.clock.monotonic();
-        guard.closed(stream);
-      });
-      if (guard.tooMuch) return stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
-      onStream(served, stream, headers, (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0);
-    });
-    session.on("ping", () => guard.count("pings"));
-    session.on("remoteSettings", () => guard.count("settings"));
-    // What an error means is said by the close that follows it.
-    session.on("error", () => {});
-    connection.socket.on("error", () => {});
-    // Sockets here may be half-open; a client of HTTP/2 that has ended its side can no longer ask for more of an answer.
-    connection.socket.once("end", () => session.destroy());
-    session.on("close", () => {
-      http.sweeper.delete(swept);
+    const server = new Http2Server(served);
+    sweeper.add(server);
+    const onDrain = () => server.drain();
+    const onAbort = () => server.destroy();
+    socket.once("close", () => {
+      sweeper.delete(server);
       connection.draining.removeEventListener("abort", onDrain);
       connection.signal.removeEventListener("abort", onAbort);
-      connection.socket.destroy();
       resolve();
     });
-    if (connection.draining.aborted) onDrain();
-    if (connection.signal.aborted) onAbort();
     connection.draining.addEventListener("abort", onDrain);
     connection.signal.addEventListener("abort", onAbort);
+    server.start();
+    if (connection.draining.aborted) onDrain();
+    if (connection.signal.aborted) onAbort();
   });
 }
 
-/** Counts what costs us more than it costs the client. */
-class Guard {
-  tooMuch = false;
-  readonly #session: ServerHttp2Session;
+/** How far the end of a connection has come. */
+type Ending =
+  | { readonly kind: "no" }
+  /** Told to open no more streams; what was on its way then is served, until its answer to a ping says that all came. */
+  | { readonly kind: "told"; readonly sinceMs: number }
+  /** No stream is begun any more; those that run are finished. */
+  | { readonly kind: "last" }
+  /** All is said. */
+  | { readonly kind: "lingering"; readonly sinceMs: number };
+
+/** The server side of one HTTP/2 connection. */
+class Http2Server implements Swept {
+  readonly #served: Served;
+  readonly #http2: Http2Connection;
   readonly #now: () => number;
-  #since: number;
-  readonly #seen = { resets: 0, pings: 0, settings: 0 };
+  #ending: Ending = { kind: "no" };
+  #requests = 0;
+  #idleSinceMs: number;
+  #quietSinceMs: number;
+  /** A ping is out. */
+  #asked = false;
+  #countedSinceMs: number;
+  readonly #counted: Record<Counted, number> = { reset: 0, ping: 0, settings: 0, empty: 0 };
 
-  constructor(session: ServerHttp2Session, now: () => number) {
-    this.#session = session;
-    this.#now = now;
-    this.#since = now();
+  constructor(served: Served) {
+    const { connection, service } = served;
+    const { manager, http } = service;
+    this.#served = served;
+    this.#now = () => http.clock.monotonic();
+    this.#idleSinceMs = this.#quietSinceMs = this.#countedSinceMs = this.#now();
+    this.#http2 = new Http2Connection({
+      side: "server",
+      socket: connection.socket,
+      maxStreams: manager.maxStreams,
+      windows,
+      head: { bytes: manager.maxHeadBytes, fields: limits.fields + 10 },
+      events: {
+        onStream: (stream, block, end) => this.#onStream(stream, block, end),
+        onSettings() {},
+        onPong: () => this.#onPong(),
+        onGoaway: () => this.#finish(),
+        onCounted: (what) => this.#count(what),
+        onStreamClosed: () => this.#onStreamClosed(),
+        onEnded: () => {
+          this.#ending = { kind: "lingering", sinceMs: this.#now() };
+        },
+      },
+    });
   }
 
-  closed(stream: ServerHttp2Stream): void {
-    if (stream.rstCode !== undefined && stream.rstCode !== constants.NGHTTP2_NO_ERROR) this.count("resets");
+  start(): void {
+    this.#http2.start();
   }
 
-  count(what: "resets" | "pings" | "settings"): void {
+  /** Finishes what runs and what is on its way, and takes nothing new. */
+  drain(): void {
+    if (this.#ending.kind !== "no") return;
+    this.#ending = { kind: "told", sinceMs: this.#now() };
+    this.#http2.goaway("any");
+    this.#asked = true;
+    this.#quietSinceMs = this.#now();
+    this.#http2.ping();
+  }
+
+  destroy(): void {
+    this.#http2.destroy();
+  }
+
+  onSweep(now: number): void {
+    const http2 = this.#http2;
+    const ending = this.#ending;
+    if (ending.kind === "lingering") {
+      if (now - ending.sinceMs >= lingerMs) http2.destroy();
+      return;
+    }
+    if (this.#asked) {
+      if (now - this.#quietSinceMs >= lively.answerMs) http2.destroy();
+      return;
+    }
+    if (http2.active > 0) return;
+    const { idleTimeoutMs } = this.#served.service.manager;
+    if (idleTimeoutMs > 0 && now - this.#idleSinceMs >= idleTimeoutMs) this.drain();
+    // A client may be gone without a word.
+    else if (now - Math.max(this.#quietSinceMs, this.#idleSinceMs) >= lively.quietMs) {
+      this.#asked = true;
+      this.#quietSinceMs = now;
+      http2.ping();
+    }
+  }
+
+  #onStream(stream: Http2Stream, block: FieldBlock, end: boolean): void {
+    const served = this.#served;
+    try {
+      if (block.kind === "too-large") {
+        const what = `the request head is larger than ${served.service.manager.maxHeadBytes} bytes or has more than ${limits.fields} fields`;
+        throw new Refusal(431, "http2.headers_too_large", what);
+      }
+      if (block.kind === "malformed")
+        throw new Refusal(400, "http2.codec_error", "a field with characters that none may have");
+      const request = readRequest(block.fields, end);
+      new Exchange(served, new Http2Downstream(stream, request)).start();
+    } catch (caught) {
+      if (!(caught instanceof Refusal)) throw caught;
+      tellRefused(served, caught);
+      stream.fields([":status", String(caught.status), "content-type", "text/plain"], false);
+      stream.data(Buffer.from(`${caught.message}\n`));
+      stream.end(undefined);
+      // What follows of it is not wanted, and it counts.
+      if (!stream.closed) stream.reset(codes.protocolError);
+    }
+    const { maxRequestsPerConnection } = served.service.manager;
+    if (maxRequestsPerConnection !== undefined && ++this.#requests >= maxRequestsPerConnection) this.drain();
+  }
+
+  #onStreamClosed(): void {
+    this.#idleSinceMs = this.#now();
+    if (this.#ending.kind === "last" && this.#http2.active === 0) this.#http2.close();
+  }
+
+  #onPong(): void {
+    this.#asked = false;
+    this.#quietSinceMs = this.#now();
+    if (this.#ending.kind === "told") this.#finish();
+  }
+
+  /** No other stream is begun. */
+  #finish(): void {
+    if (this.#ending.kind !== "no" && this.#ending.kind !== "told") return;
+    this.#ending = { kind: "last" };
+    if (this.#http2.active === 0) this.#http2.close();
+    else this.#http2.goaway("seen");
+  }
+
+  #count(what: Counted): void {
     const now = this.#now();
-    if (now - this.#since > calm.windowMs) {
-      this.#since = now;
-      this.#seen.resets = this.#seen.pings = this.#seen.settings = 0;
+    const counted = this.#counted;
+    if (now - this.#countedSinceMs > calmWindowMs) {
+      this.#countedSinceMs = now;
+      counted.reset = counted.ping = counted.settings = counted.empty = 0;
     }
-    if (++this.#seen[what] <= calm[what] || this.tooMuch) return;
-    this.tooMuch = true;
-    if (this.#session.destroyed) return;
-    this.#session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    this.#session.destroy(undefined, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    if (++counted[what] > calm[what]) this.#http2.fail(codes.enhanceYourCalm, `too many of one kind: ${what}`);
   }
-}
-
-function onStream(served: Served, stream: ServerHttp2Stream, incoming: IncomingHttpHeaders, end: boolean): void {
-  try {
-    const request = readRequest(incoming, end);
-    new Exchange(served, new Http2Downstream(stream, request)).start();
-  } catch (caught) {
-    if (!(caught instanceof Refusal)) throw caught;
-    stream.on("error", () => {});
-    tellRefused(served, caught);
-    stream.respond({ ":status": caught.status, "content-type": "text/plain" });
-    stream.end(`${caught.message}\n`);
-  }
-}
-
-function readRequest(incoming: IncomingHttpHeaders, end: boolean): RequestHead {
-  const { headers, contentLength } = fromNode(incoming);
-  const method = incoming[":method"] ?? "";
-  const host = incoming["host"];
-  const authority = incoming[":authority"] ?? host ?? "";
-  const path = incoming[":path"] ?? (method === "CONNECT" ? authority : "");
-  const refuse = (message: string): never => {
-    throw new Refusal(400, "http2.codec_error", message);
-  };
-  if (!methodForm.test(method)) refuse("the method is no token");
-  if (path.length > limits.targetBytes)
-    throw new Refusal(414, "uri_too_long", `the path is longer than ${limits.targetBytes} bytes`);
-  if (method !== "CONNECT" && (!pathForm.test(path) || (path[0] !== "/" && !(path === "*" && method === "OPTIONS"))))
-    refuse("the path is none");
-  if (authority === "" || !authorityForm.test(authority)) refuse("the authority is no host with an optional port");
-  if (host !== undefined && host.toLowerCase() !== authority.toLowerCase()) refuse("the host and the authority differ");
-  if (contentLength !== -1 && !(Number.isSafeInteger(contentLength) && contentLength >= 0))
-    refuse("content-length is not a number of bytes");
-  let list: Headers = [];
-  let cookies = "";
-  let expectContinue = false;
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i]!;
-    const value = headers[i + 1]!;
-    if (!isFieldName(name) || !isFieldValue(value)) refuse("a field that HTTP/1 could not hold");
-    switch (name) {
-      case "host":
-        break;
-      case "expect":
-        expectContinue = value.toLowerCase() === "100-continue" && !end;
-        break;
-      case "cookie":
-        // HTTP/2 may split it; HTTP/1 may not (RFC 9113 §8.2.3).
-        cookies = cookies === "" ? value : `${cookies}; ${value}`;
-        break;
-      case "te":
-        if (value.toLowerCase() === "trailers") list.push(name, "trailers");
-        break;
-      default:
-        list.push(name, value);
-    }
-  }
-  if (cookies !== "") list = [...list, "cookie", cookies];
-  return {
-    method,
-    path,
-    authority,
-    version: "HTTP/2",
-    headers: list,
-    contentLength: end ? -1 : contentLength,
-    hasBody: !end,
-    upgrade: undefined,
-    expectContinue,
-  };
 }
 
 /** One HTTP/2 request and its answer. */
-class Http2Downstream implements Downstream {
+class Http2Downstream implements Downstream, StreamHandler {
   readonly request: RequestHead;
   handler: DownstreamHandler | undefined;
-  readonly #stream: ServerHttp2Stream;
-  #answerEnded = false;
-  #requestEnded: boolean;
+  readonly #stream: Http2Stream;
+  #answer: "none" | "head" | "whole" = "none";
   #received = 0;
-  #outgoing: Headers | undefined;
 
-  constructor(stream: ServerHttp2Stream, request: RequestHead) {
+  constructor(stream: Http2Stream, request: RequestHead) {
     this.#stream = stream;
     this.request = request;
-    this.#requestEnded = !request.hasBody;
-    let trailers: Headers | undefined;
-    stream.on("trailers", (incoming) => {
-      const list = fromNode(incoming).headers;
-      trailers = list.some((text, i) => (i % 2 === 0 ? !isFieldName(text) : !isFieldValue(text))) ? undefined : list;
-    });
-    stream.on("data", (chunk: Buffer) => {
-      this.#received += chunk.length;
-      // What is longer than it said would be a second request on an HTTP/1.1 connection behind us.
-      if (request.contentLength >= 0 && this.#received > request.contentLength) this.#malformed();
-      else this.handler?.onRequestData(chunk);
-    });
-    stream.on("end", () => {
-      if (this.#requestEnded || stream.aborted || (stream.rstCode ?? 0) !== 0) return;
-      if (request.contentLength >= 0 && this.#received !== request.contentLength) {
-        this.#malformed();
-        return;
-      }
-      this.#requestEnded = true;
-      this.handler?.onRequestEnd(trailers);
-    });
-    stream.on("wantTrailers", () => {
-      // Without any, Node ends the stream with an empty DATA frame.
-      stream.sendTrailers(toNode([], this.#outgoing ?? [], -1, false));
-    });
-    stream.on("drain", () => this.handler?.onDownstreamDrain());
-    // What an error means is said by the close that follows it.
-    stream.on("error", () => {});
-    stream.on("close", () => {
-      const { handler } = this;
-      this.handler = undefined;
-      if (!this.#answerEnded) handler?.onDownstreamReset("DC", "downstream_remote_disconnect");
-    });
+    stream.handler = this;
   }
+
+  // ---- StreamHandler
+
+  onFields(block: FieldBlock, end: boolean): void {
+    // Only trailers can follow, and they end the request.
+    const trailers = end && block.kind === "fields" ? readTrailers(block.fields) : undefined;
+    if (trailers) this.#end(trailers);
+    else this.#malformed("http2.invalid_trailers");
+  }
+
+  onData(bytes: Buffer): void {
+    this.#received += bytes.length;
+    const { contentLength } = this.request;
+    // What is longer than it said would be a second request on an HTTP/1.1 connection behind us.
+    if (contentLength >= 0 && this.#received > contentLength) this.#malformed("http2.content_length_mismatch");
+    else if (this.#answer !== "whole") this.handler?.onRequestData(bytes);
+    else if (this.#received > limits.discardBytes) this.#stream.reset(codes.noError);
+  }
+
+  onEnd(): void {
+    this.#end(undefined);
+  }
+
+  onDrain(): void {
+    this.handler?.onDownstreamDrain();
+  }
+
+  onClosed(_end: StreamEnd): void {
+    const { handler } = this;
+    this.handler = undefined;
+    if (this.#answer !== "whole") handler?.onDownstreamReset("DC", "downstream_remote_disconnect");
+  }
+
+  #end(trailers: Headers | undefined): void {
+    const { contentLength } = this.request;
+    if (contentLength >= 0 && this.#received !== contentLength) this.#malformed("http2.content_length_mismatch");
+    else this.handler?.onRequestEnd(trailers && trailers.length > 0 ? trailers : undefined);
+  }
+
+  #malformed(details: string): void {
+    const { handler } = this;
+    this.handler = undefined;
+    this.#stream.reset(codes.protocolError);
+    handler?.onDownstreamReset("DPE", details);
+  }
+
+  // ---- Downstream
 
   pauseBody(): void {
     this.#stream.pause();
@@ -268,57 +276,38 @@ class Http2Downstream implements Downstream {
   }
 
   informational(status: number, headers: Headers): void {
-    if (!this.#stream.headersSent && !this.#stream.destroyed)
-      this.#stream.additionalHeaders(toNode([":status", String(status)], headers, -1, false));
+    if (this.#answer === "none") this.#stream.fields(blockOf([":status", String(status)], headers, -1), false);
   }
 
   respond(head: ResponseHead, end: boolean): void {
-    const stream = this.#stream;
-    if (stream.destroyed || stream.headersSent) return;
-    if (end) this.#ended();
-    const bodyless = this.request.method === "HEAD" || noAnswer.has(head.status);
+    if (this.#answer !== "none") return;
+    this.#answer = "head";
     const length = head.status === 204 ? -1 : head.contentLength;
-    try {
-      stream.respond(toNode([":status", String(head.status)], head.headers, length, false), {
-        endStream: end,
-        waitForTrailers: !end && !bodyless,
-      });
-    } catch (caught) {
-      // Node refuses fields that HTTP/1.1 allows; the client must not take what follows for an answer.
-      if (!String((caught as NodeJS.ErrnoException).code).startsWith("ERR_HTTP2_")) throw caught;
-      if (!stream.closed) stream.close(constants.NGHTTP2_INTERNAL_ERROR);
-    }
+    this.#stream.fields(blockOf([":status", String(head.status)], head.headers, length), end);
+    if (end) this.#answered();
   }
 
   data(chunk: Buffer): boolean {
-    const stream = this.#stream;
-    if (stream.destroyed || stream.writableEnded) return true;
-    return writeKept(stream, chunk);
+    return this.#stream.data(chunk);
   }
 
   end(trailers: Headers | undefined): void {
-    this.#ended();
-    this.#outgoing = trailers;
-    if (!this.#stream.destroyed) this.#stream.end();
+    if (this.#answer === "whole") return;
+    this.#stream.end(trailers && blockOf([], trailers, -1));
+    this.#answered();
   }
 
   reset(): void {
     this.handler = undefined;
-    this.#answerEnded = true;
-    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    this.#answer = "whole";
+    this.#stream.reset(codes.internalError);
   }
 
-  #malformed(): void {
-    const { handler } = this;
+  #answered(): void {
+    this.#answer = "whole";
     this.handler = undefined;
-    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_PROTOCOL_ERROR);
-    handler?.onDownstreamReset("DPE", "http2.content_length_mismatch");
-  }
-
-  #ended(): void {
-    this.#answerEnded = true;
-    this.handler = undefined;
-    // The answer is whole though the request is not: what still comes is read and dropped.
-    if (!this.#requestEnded) this.#stream.resume();
+    // The answer is whole though the request is not: what still comes is read and dropped, for a while.
+    this.#received = 0;
+    this.#stream.resume();
   }
 }
