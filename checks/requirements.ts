@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { TestContext } from "vitest";
 import { envoyPlaces } from "../src/proxy/index.ts";
-import { helmProgram } from "./helm/helm.ts";
+import { builtProgram } from "./built-program.ts";
 import { coreDnsProgram, findMachinery } from "./kubernetes/ground/machinery.ts";
 
 /** What a test may need of the machine beyond Node, and how to find out whether it is there. */
@@ -21,7 +21,9 @@ const probes = {
   envoy: () => hasEnvoy() || "no Envoy is installed; isthmus envoy install",
   nginx: () => onPath("nginx") || "nginx is not installed",
   kubernetes: () => hasKubernetes() || "no Kubernetes control plane is built; scripts/install-kubernetes.sh",
-  helm: () => helmProgram(process.env) !== undefined || "no Helm is built; scripts/install-helm.sh",
+  helm: () => builtProgram(process.env, "HELM", "helm") !== undefined || "no Helm is built; scripts/install-helm.sh",
+  h2spec: () =>
+    builtProgram(process.env, "H2SPEC", "h2spec") !== undefined || "no h2spec is built; scripts/install-h2spec.sh",
 } satisfies Record<string, () => true | string>;
 
 export type Requirement = keyof typeof probes;

@@ -6,14 +6,14 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { byName, installed, namespace, version } from "../../src/install/helm/testdata/installed.ts";
 import { writeChart } from "../../src/install/helm/write.ts";
 import { plainObjects } from "../../src/resources/index.ts";
+import { builtProgram } from "../built-program.ts";
 import { missingOf } from "../requirements.ts";
-import { helmProgram } from "./helm.ts";
 
 const missing = missingOf(["helm"]);
 describe.skipIf(missing !== undefined)(
   `the chart in Helm's own eyes${missing === undefined ? "" : ` (${missing})`}`,
   () => {
-    const helm = helmProgram(process.env)!;
+    const helm = builtProgram(process.env, "HELM", "helm")!;
     let dir: string;
     beforeAll(() => {
       dir = mkdtempSync(join(tmpdir(), "isthmus-chart-"));

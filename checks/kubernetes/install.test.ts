@@ -1,8 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { builtProgram } from "../built-program.ts";
 import { eventually } from "../e2e/isthmus.ts";
-import { helmProgram } from "../helm/helm.ts";
 import { missingOf } from "../requirements.ts";
 import { type Clusters, missingForGround, takeClusters } from "./clusters.ts";
 import { kubeconfigText } from "./ground/index.ts";
@@ -154,7 +154,7 @@ describe("installing where something is wrong", () => {
     if (missing) return skip(missing);
     await createCacerts(clusters);
     const before = await takeInventory(clusters, clusters.contexts[0]);
-    const env = { HELM: helmProgram(process.env)! };
+    const env = { HELM: builtProgram(process.env, "HELM", "helm")! };
     await clusters.must(
       `isthmus manifest helm --out $FOLDER/chart
        $HELM install isthmus $FOLDER/chart --kube-context=$CTX_CLUSTER1 -n isthmus-system --set cluster=cluster1 --wait --timeout 180s

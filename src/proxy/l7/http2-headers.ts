@@ -21,9 +21,17 @@ function lengthOf(value: string): number | undefined {
   return Number.isSafeInteger(length) ? length : undefined;
 }
 
-const malformed = (message: string) => new Refusal(400, "http2.codec_error", message);
+/** A request that is no HTTP/2: the stream is reset, and nobody is answered (RFC 9113 §8.1.1). */
+export class Malformed extends Refusal {
+  constructor(message: string) {
+    super(400, "http2.protocol_error", message);
+  }
+}
 
-/** A request from the fields of its block; `end` when nothing follows. Throws `Refusal`. */
+/** What HTTP/2 could carry, and we do not pass on. */
+const odd = (message: string) => new Refusal(400, "http2.codec_error", message);
+
+/** A request from the fields of its block; `end` when nothing follows. Throws `Malformed`, or another `Refusal`. */
 export function readRequest(fields: readonly string[], end: boolean): RequestHead {
   let method: string | undefined;
   let scheme: string | undefined;
@@ -34,26 +42,27 @@ export function readRequest(fields: readonly string[], end: boolean): RequestHea
     const value = fields[at + 1]!;
     switch (fields[at]) {
       case ":method":
-        if (method !== undefined) throw malformed("two methods");
+        if (method !== undefined) throw new Malformed("two methods");
         method = value;
         break;
       case ":scheme":
-        if (scheme !== undefined) throw malformed("two schemes");
+        if (scheme !== undefined) throw new Malformed("two schemes");
         scheme = value;
         break;
       case ":authority":
-        if (pseudoAuthority !== undefined) throw malformed("two authorities");
+        if (pseudoAuthority !== undefined) throw new Malformed("two authorities");
         pseudoAuthority = value;
         break;
       case ":path":
-        if (pseudoPath !== undefined) throw malformed("two paths");
+        if (pseudoPath !== undefined) throw new Malformed("two paths");
         pseudoPath = value;
         break;
       default:
-        throw malformed(`the pseudo-field ${JSON.stringify(fields[at])}, which no request has`);
+        throw new Malformed(`the pseudo-field ${JSON.stringify(fields[at])}, which no request has`);
     }
   }
-  if (method === undefined || !methodForm.test(method)) throw malformed("the method is none");
+  if (method === undefined) throw new Malformed("no method");
+  if (!methodForm.test(method)) throw odd("the method is no token");
   const headers: Headers = [];
   let host: string | undefined;
   let cookies = "";
@@ -64,13 +73,13 @@ export function readRequest(fields: readonly string[], end: boolean): RequestHea
     const value = fields[at + 1]!;
     switch (name) {
       case "host":
-        if (host !== undefined && host.toLowerCase() !== value.toLowerCase()) throw malformed("two hosts");
+        if (host !== undefined && host.toLowerCase() !== value.toLowerCase()) throw new Malformed("two hosts");
         host = value;
         break;
       case "content-length": {
         const length = lengthOf(value);
-        if (length === undefined) throw malformed("content-length is not a number of bytes");
-        if (contentLength >= 0 && contentLength !== length) throw malformed("two lengths");
+        if (length === undefined) throw new Malformed("content-length is not a number of bytes");
+        if (contentLength >= 0 && contentLength !== length) throw new Malformed("two lengths");
         contentLength = length;
         break;
       }
@@ -82,7 +91,7 @@ export function readRequest(fields: readonly string[], end: boolean): RequestHea
         cookies = cookies === "" ? value : `${cookies}; ${value}`;
         break;
       case "te":
-        if (value.toLowerCase() !== "trailers") throw malformed("te with more than trailers");
+        if (value.toLowerCase() !== "trailers") throw new Malformed("te with more than trailers");
         headers.push(name, "trailers");
         break;
       case "connection":
@@ -90,27 +99,27 @@ export function readRequest(fields: readonly string[], end: boolean): RequestHea
       case "proxy-connection":
       case "transfer-encoding":
       case "upgrade":
-        throw malformed(`the field ${name}, which HTTP/2 has not`);
+        throw new Malformed(`the field ${name}, which HTTP/2 has not`);
       default:
-        if (name.charCodeAt(0) === 58) throw malformed("a pseudo-field behind a field");
+        if (name.charCodeAt(0) === 58) throw new Malformed("a pseudo-field behind a field");
         headers.push(name, value);
     }
   }
   if (cookies !== "") headers.push("cookie", cookies);
-  if (end && contentLength > 0) throw malformed("content-length tells of a body, and there is none");
+  if (end && contentLength > 0) throw new Malformed("content-length tells of a body, and there is none");
   const connect = method === "CONNECT";
   if (connect ? scheme !== undefined || pseudoPath !== undefined : scheme === undefined || pseudoPath === undefined)
-    throw malformed(connect ? "CONNECT with a scheme or a path" : "no scheme or no path");
+    throw new Malformed(connect ? "CONNECT with a scheme or a path" : "no scheme or no path");
+  if (pseudoPath === "") throw new Malformed("an empty path");
   const authority = pseudoAuthority ?? host ?? "";
   const path = connect ? authority : pseudoPath!;
   if (path.length > limits.targetBytes)
     throw new Refusal(414, "uri_too_long", `the path is longer than ${limits.targetBytes} bytes`);
   if (!connect && (!pathForm.test(path) || (path[0] !== "/" && !(path === "*" && method === "OPTIONS"))))
-    throw malformed("the path is none");
-  if (authority === "" || !authorityForm.test(authority))
-    throw malformed("the authority is no host with an optional port");
+    throw odd("the path is none");
+  if (authority === "" || !authorityForm.test(authority)) throw odd("the authority is no host with an optional port");
   if (host !== undefined && host.toLowerCase() !== authority.toLowerCase())
-    throw malformed("the host and the authority differ");
+    throw odd("the host and the authority differ");
   return {
     method,
     path,

@@ -10,7 +10,7 @@ import {
   type StreamEnd,
   type StreamHandler,
 } from "./http2/index.ts";
-import { blockOf, readRequest, readTrailers } from "./http2-headers.ts";
+import { blockOf, Malformed, readRequest, readTrailers } from "./http2-headers.ts";
 import {
   type Downstream,
   type DownstreamHandler,
@@ -159,16 +159,17 @@ class Http2Server implements Swept {
         const what = `the request head is larger than ${served.service.manager.maxHeadBytes} bytes or has more than ${limits.fields} fields`;
         throw new Refusal(431, "http2.headers_too_large", what);
       }
-      if (block.kind === "malformed")
-        throw new Refusal(400, "http2.codec_error", "a field with characters that none may have");
+      if (block.kind === "malformed") throw new Malformed("a field with characters that none may have");
       const request = readRequest(block.fields, end);
       new Exchange(served, new Http2Downstream(stream, request)).start();
     } catch (caught) {
       if (!(caught instanceof Refusal)) throw caught;
       tellRefused(served, caught);
-      stream.fields([":status", String(caught.status), "content-type", "text/plain"], false);
-      stream.data(Buffer.from(`${caught.message}\n`));
-      stream.end(undefined);
+      if (!(caught instanceof Malformed)) {
+        stream.fields([":status", String(caught.status), "content-type", "text/plain"], false);
+        stream.data(Buffer.from(`${caught.message}\n`));
+        stream.end(undefined);
+      }
       // What follows of it is not wanted, and it counts.
       if (!stream.closed) stream.reset(codes.protocolError);
     }

@@ -48,6 +48,9 @@ interface OpenBlock {
 /** CONTINUATION frames of one block. Whole ones of the usual size hold far more fields than are accepted. */
 const mostContinuations = 32;
 
+/** Streams that are remembered as reset from here. */
+const mostRemembered = 512;
+
 /** What may wait in the socket before nothing more is read: answers to a peer that does not read them. In bytes. */
 const mostUnread = 1024 * 1024;
 
@@ -83,6 +86,8 @@ export class Http2Connection implements FrameSink, StreamHome {
   /** The last stream that the peer opened, and the next that we open. */
   #lastPeerStream = 0;
   #nextStream = 1;
+  /** A client's streams that were reset from here, of late: what comes of them is no fault. */
+  readonly #weReset = new Set<number>();
   /** Of the peer's streams, those beyond are not begun; set by the second GOAWAY. */
   #lastAccepted = most31;
   #readPaused = false;
@@ -300,7 +305,7 @@ export class Http2Connection implements FrameSink, StreamHome {
       return;
     }
     if (!this.#mayBe(id)) {
-      // Of a stream that is gone: it may have been reset when this was on its way.
+      this.#late(id);
       this.#options.events.onCounted("reset");
       return;
     }
@@ -310,6 +315,7 @@ export class Http2Connection implements FrameSink, StreamHome {
     if (id > this.#lastAccepted) return;
     if (this.#streams.size >= this.#options.maxStreams) {
       this.writer.reset(id, codes.refusedStream);
+      this.#remember(id);
       this.#options.events.onCounted("reset");
       return;
     }
@@ -327,11 +333,9 @@ export class Http2Connection implements FrameSink, StreamHome {
     this.#dataLeft = this.#dataLength = length;
     const stream = this.#streams.get(id);
     this.#dataStream = stream;
-    if (!stream) return;
-    if (stream.remoteEnded) this.#streamError(id, codes.streamClosed);
+    if (!stream) this.#late(id);
+    else if (stream.remoteEnded) this.#streamError(id, codes.streamClosed);
     else if (!stream.take(length)) this.#streamError(id, codes.flowControlError);
-    else return;
-    this.#dataStream = undefined;
   }
 
   onData(bytes: Buffer): void {
@@ -352,6 +356,12 @@ export class Http2Connection implements FrameSink, StreamHome {
     if (padding > 0) stream.used(padding);
     if (endStream) stream.receiveEnd();
     else if (this.#dataLength === 0) this.#options.events.onCounted("empty");
+  }
+
+  /** Something of a stream that is gone. It may have been on its way when we reset it; whoever ended it itself knew better. */
+  #late(id: number): void {
+    if (this.#options.side === "server" && id <= this.#lastAccepted && !this.#weReset.has(id))
+      throw new ConnectionError(codes.streamClosed, "a frame of a stream that was ended");
   }
 
   #onReset(id: number, payload: Buffer): void {
@@ -459,11 +469,19 @@ export class Http2Connection implements FrameSink, StreamHome {
     this.#usedBytes = 0;
   }
 
-  closed(stream: Http2Stream, cut: boolean): void {
+  closed(stream: Http2Stream, { cut, byUs }: { readonly cut: boolean; readonly byUs: boolean }): void {
     if (!this.#streams.delete(stream.id)) return;
     const { events } = this.#options;
+    if (byUs) this.#remember(stream.id);
     if (cut) events.onCounted("reset");
     events.onStreamClosed(stream);
+  }
+
+  #remember(id: number): void {
+    if (this.#options.side === "client") return;
+    this.#weReset.add(id);
+    if (this.#weReset.size > mostRemembered)
+      for (const oldest of this.#weReset) return void this.#weReset.delete(oldest);
   }
 
   #addStream(id: number): Http2Stream {

@@ -36,8 +36,8 @@ export interface StreamHome {
   readonly thirsty: Set<Http2Stream>;
   /** So many received bytes have been used. */
   used(bytes: number): void;
-  /** `cut` when one side was made to do work that the other then did not want, or did wrong. */
-  closed(stream: Http2Stream, cut: boolean): void;
+  /** `cut` when one side was made to do work that the other then did not want, or did wrong; `byUs` when we reset it. */
+  closed(stream: Http2Stream, how: { readonly cut: boolean; readonly byUs: boolean }): void;
 }
 
 /** What waits for the windows to open. */
@@ -244,7 +244,7 @@ export class Http2Stream {
       return;
     }
     this.#home.writer.reset(this.id, code);
-    this.#close(code !== codes.noError);
+    this.#close(code !== codes.noError, true);
     this.#drop();
   }
 
@@ -273,12 +273,12 @@ export class Http2Stream {
     handler?.onClosed(end);
   }
 
-  #close(cut: boolean): void {
+  #close(cut: boolean, byUs = false): void {
     if (this.closed) return;
     this.closed = true;
     this.#home.blocked.delete(this);
     this.#home.thirsty.delete(this);
-    this.#home.closed(this, cut);
+    this.#home.closed(this, { cut, byUs });
   }
 
   #drop(): void {
