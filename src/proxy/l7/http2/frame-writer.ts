@@ -31,8 +31,10 @@ export class FrameWriter {
   #releases: Array<(() => void) | undefined> = [];
   #partBytes = 0;
   #scheduled = false;
-  /** Where the flags of the DATA frame that was written last are, as long as it has not gone out. */
-  #lastData: { stream: number; buffer: Buffer; at: number } = { stream: 0, buffer: slab, at: 0 };
+  /** Frames written so far. */
+  #frames = 0;
+  /** The DATA frame that was written last, as long as it has not gone out: which of the frames it is, where its head is. */
+  readonly #lastData = { stream: 0, frame: 0, buffer: slab as Buffer, head: 0, length: 0 };
   readonly #flushLater = () => {
     this.#scheduled = false;
     this.flush();
@@ -89,27 +91,41 @@ export class FrameWriter {
 
   /** At most so much as the windows allow. The bytes are the caller's again after the call. */
   data(stream: number, bytes: Buffer): void {
-    for (let from = 0; from < bytes.length; from += defaults.maxFrameSize) {
-      const piece =
-        from === 0 && bytes.length <= defaults.maxFrameSize
-          ? bytes
-          : bytes.subarray(from, from + defaults.maxFrameSize);
-      this.#head(piece.length, frameTypes.data, 0, stream, piece.length <= copyBelow ? piece.length : 0);
-      this.#lastData.stream = stream;
-      this.#lastData.buffer = this.#buffer;
-      this.#lastData.at = this.#at - 5;
-      if (piece.length <= copyBelow) {
-        this.#buffer.set(piece, this.#at);
-        this.#at += piece.length;
-      } else this.#add(piece);
+    const last = this.#lastData;
+    let from = 0;
+    // What came in pieces goes out in one frame, where nothing was written in between.
+    if (last.stream === stream && last.frame === this.#frames) from = this.#append(bytes, 0);
+    while (from < bytes.length) {
+      this.#head(0, frameTypes.data, 0, stream);
+      last.stream = stream;
+      last.frame = this.#frames;
+      last.buffer = this.#buffer;
+      last.head = this.#at - frameHeadBytes;
+      last.length = 0;
+      from = this.#append(bytes, from);
     }
     if (this.#partBytes >= watermark) this.flush();
+  }
+
+  /** Adds to the last DATA frame what it can still hold; returns how much of `bytes` has gone then. */
+  #append(bytes: Buffer, from: number): number {
+    const last = this.#lastData;
+    const to = Math.min(bytes.length, from + defaults.maxFrameSize - last.length);
+    if (to === from) return from;
+    last.length += to - from;
+    last.buffer[last.head] = last.length >>> 16;
+    last.buffer[last.head + 1] = last.length >>> 8;
+    last.buffer[last.head + 2] = last.length;
+    const piece = from === 0 && to === bytes.length ? bytes : bytes.subarray(from, to);
+    if (piece.length <= copyBelow) this.raw(piece);
+    else this.#add(piece);
+    return to;
   }
 
   /** Ends the stream: by its last DATA frame, where that has not gone out, else by an empty one. */
   endData(stream: number): void {
     const last = this.#lastData;
-    if (last.stream === stream) last.buffer[last.at]! |= flags.endStream;
+    if (last.stream === stream) last.buffer[last.head + 4]! |= flags.endStream;
     else this.#head(0, frameTypes.data, flags.endStream, stream);
   }
 
@@ -163,13 +179,14 @@ export class FrameWriter {
     return this.#at > this.#from ? this.#buffer.subarray(this.#from, this.#at) : undefined;
   }
 
-  #head(length: number, type: number, has: number, stream: number, more = length): void {
-    this.#room(frameHeadBytes + more);
+  #head(length: number, type: number, has: number, stream: number): void {
+    this.#room(frameHeadBytes + length);
     this.#headAt(this.#at, length, type, has, stream);
     this.#at += frameHeadBytes;
   }
 
   #headAt(at: number, length: number, type: number, has: number, stream: number): void {
+    this.#frames++;
     const buffer = this.#buffer;
     buffer[at] = length >>> 16;
     buffer[at + 1] = length >>> 8;
