@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Duplex } from "node:stream";
 import { Failure } from "../src/base/index.ts";
 import { decodeCertificate, decodeCertificates } from "../src/ca/certificate.ts";
 import { decodeCsr, encodeCsr } from "../src/ca/csr.ts";
@@ -20,6 +21,10 @@ import { readProxyHeader } from "../src/proxy/l4/proxy-header.ts";
 import { classify } from "../src/proxy/l4/sniff.ts";
 import { ChunkedReader } from "../src/proxy/l7/chunked.ts";
 import { endOfHead, parseRequestHead, parseResponseHead, parseTrailers } from "../src/proxy/l7/head.ts";
+import { Http2Connection } from "../src/proxy/l7/http2/connection.ts";
+import { ConnectionError, preface } from "../src/proxy/l7/http2/frames.ts";
+import { HpackDecoder } from "../src/proxy/l7/http2/hpack-decoder.ts";
+import { readRequest } from "../src/proxy/l7/http2-headers.ts";
 import { Refusal } from "../src/proxy/l7/message.ts";
 import { normalPath } from "../src/proxy/l7/path.ts";
 import { readClientHello } from "../src/proxy/tls/client-hello.ts";
@@ -226,6 +231,89 @@ export const targets: readonly Target[] = [
       const signed = (one: string) => one.split(".", 2).join(".");
       if (verdict.ok && signed(given) !== signed(token))
         throw new Error("another token than the one that was made is believed");
+    },
+  },
+  {
+    name: "hpack",
+    seeds: hex(
+      "828684418cf1e3c2e5f23a6ba0ab90f4ff",
+      "828684be5886a8eb10649cbf",
+      "828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf",
+      "3fe101488264025885aec3771a4b",
+      "000378797a036162637f8001ff00",
+    ),
+    run: (bytes) =>
+      only(ConnectionError, () => {
+        const decoder = new HpackDecoder();
+        // One after the other, as on a connection: what the first left in the table is used by the second.
+        for (const part of [bytes.subarray(0, bytes.length / 2), bytes.subarray(bytes.length / 2), bytes]) {
+          const block = decoder.decode(part, { bytes: 4096, fields: 20 });
+          if (block.kind !== "fields") continue;
+          if (block.fields.length > 40) throw new Error("more fields than are accepted");
+          only(Refusal, () => {
+            const { headers, authority, path, method } = readRequest(block.fields, true);
+            if (/[\0\r\n]/.test(`${headers.join("")}${authority}${path}${method}`))
+              throw new Error("a line end in what would be written as HTTP/1");
+          });
+        }
+      }),
+  },
+  {
+    name: "http2",
+    seeds: [
+      ...hex(
+        "000000040000000000",
+        "000006040000000000000400000001",
+        "00000601050000000182868441016100000800010000000168656c6c6f",
+        "000006010400000001828684410161000005000100000001abcdefabcd00000403000000000100000008",
+        "0000060100000000018286844101610000020904000000010001",
+        "00000806000000000000000000000000000000040800000000000000ffff",
+        "0000080700000000000000000100000000",
+      ),
+    ],
+    run: (bytes) => {
+      const written: number[] = [];
+      const socket = new Duplex({
+        read() {},
+        write(chunk: Buffer, _encoding, done) {
+          written.push(chunk.length);
+          done();
+        },
+      });
+      const server = new Http2Connection({
+        side: "server",
+        socket,
+        maxStreams: 10,
+        windows: { stream: 65_535, connection: 65_535 },
+        head: { bytes: 4096, fields: 20 },
+        events: {
+          onStream(stream) {
+            stream.handler = {
+              onFields() {},
+              onData() {},
+              onEnd: () => stream.end(undefined),
+              onDrain() {},
+              onClosed() {},
+            };
+            stream.fields([":status", "200"], false);
+            stream.data(Buffer.alloc(100));
+          },
+          onSettings() {},
+          onPong() {},
+          onGoaway() {},
+          onCounted() {},
+          onStreamClosed() {},
+          onEnded() {},
+        },
+      });
+      server.start();
+      socket.emit("data", preface);
+      socket.emit("data", Buffer.from("000000040000000000", "hex"));
+      socket.emit("data", bytes);
+      server.writer.flush();
+      if (written.reduce((sum, length) => sum + length, 0) > 1000 + bytes.length * 30)
+        throw new Error("few bytes make it say very many");
+      server.destroy();
     },
   },
   {

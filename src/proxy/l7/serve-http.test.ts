@@ -609,6 +609,22 @@ describe("HTTP/2", () => {
     expect(rig.records[0]?.flags).toEqual(["UR"]);
   });
 
+  test("a body that is not as long as its server said is cut off, so that nobody takes it for whole", async () => {
+    const port = await http2Backend((stream, path) => {
+      stream.respond({ ":status": 200, "content-length": "10" });
+      stream.end(path === "/short" ? "123456789" : "12345678901");
+    });
+    const upstream = new TestUpstream("app", [port]);
+    upstream.httpProtocol = "http2";
+    rig = await startRig({ table: everythingTo("app"), clusters: [upstream] });
+    for (const path of ["/short", "/long"]) {
+      const got = await talk(rig.port, `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      expect((got.split("\r\n\r\n")[1] ?? "").length, path).toBeLessThan(10);
+    }
+    expect(rig.records.map(({ flags }) => flags)).toEqual([["UC"], ["UC"]]);
+    expect(rig.records[1]?.upstreamFailure).toContain("more of a body than content-length told");
+  });
+
   test("a client that resets without end is told to calm down, and the server behind is spared", async () => {
     let reached = 0;
     const port = await backend(() => {
@@ -675,6 +691,75 @@ describe("HTTP/2", () => {
   const hello = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(4, 0, 0)]);
   // An HPACK literal without indexing: name and value of these lengths.
   const headersOf = Buffer.concat([Buffer.from([0x82, 0x86, 0x84, 0x41, 1]), Buffer.from("a")]);
+
+  test("draining serves what was on its way, until the client has seen that no more is wanted", async () => {
+    const port = await backend((_request, response) => response.end("ok"));
+    const { rig } = await proxyTo(port);
+    const socket = connect(rig.port, "127.0.0.1");
+    let got = Buffer.alloc(0);
+    let closed = false;
+    socket.on("data", (bytes: Buffer) => {
+      got = Buffer.concat([got, bytes]);
+    });
+    socket.on("close", () => {
+      closed = true;
+    });
+    const goawayOf = (last: number) => frame(7, 0, 0, Buffer.from([0, 0, 0, 0, 0, 0, 0, 0])).fill(last, 12, 13);
+    socket.write(Buffer.concat([hello, frame(1, 5, 1, headersOf)]));
+    await expect.poll(() => got.includes("ok")).toBe(true);
+    rig.draining.abort();
+    const anyStream = Buffer.concat([
+      frame(7, 0, 0, Buffer.alloc(8)).subarray(0, 9),
+      Buffer.from("7fffffff00000000", "hex"),
+    ]);
+    await expect.poll(() => got.includes(anyStream)).toBe(true);
+    got = Buffer.alloc(0);
+    // Sent before its sender knew: answered all the same. Then it has seen the ping, and all that was before it.
+    socket.write(frame(1, 5, 3, headersOf));
+    await expect.poll(() => got.includes("ok")).toBe(true);
+    expect(closed).toBe(false);
+    socket.write(frame(6, 1, 0, Buffer.alloc(8)));
+    await expect.poll(() => closed).toBe(true);
+    expect(got.includes(goawayOf(3))).toBe(true);
+  });
+
+  test("a server that goes away before it began on a request is told as one, and another connection is made", async () => {
+    let connections = 0;
+    const port = await rawBackend((socket) => {
+      connections++;
+      const first = connections === 1;
+      let asked = 0;
+      socket.on("data", () => {
+        // Its settings for the client's, then its answer, or none, for the request.
+        if (++asked === 1) socket.write(frame(4, 0, 0));
+        else if (asked === 2) socket.write(first ? frame(7, 0, 0, Buffer.alloc(8)) : frame(1, 5, 1, Buffer.of(0x88)));
+      });
+    });
+    const upstream = new TestUpstream("app", [port]);
+    upstream.httpProtocol = "http2";
+    rig = await startRig({ table: everythingTo("app"), clusters: [upstream] });
+    expect(await talk(rig.port, get(), { until: /\n$/ })).toMatch(/ 503 /);
+    expect(rig.records[0]?.upstreamFailure).toContain("did not begin");
+    expect(await talk(rig.port, get(), { until: "\r\n\r\n" })).toMatch(/ 200 /);
+    expect(connections).toBe(2);
+  });
+
+  test("more streams than are allowed at once are refused, and a client may try them again", async () => {
+    const port = await backend((_request, response) => void setTimeout(() => response.end("ok"), 100));
+    const { rig } = await proxyTo(port, { manager: managerOf({ http2ProtocolOptions: { maxConcurrentStreams: 3 } }) });
+    const socket = connect(rig.port, "127.0.0.1");
+    let got = Buffer.alloc(0);
+    socket.on("data", (bytes: Buffer) => {
+      got = Buffer.concat([got, bytes]);
+    });
+    socket.write(Buffer.concat([hello, ...[1, 3, 5, 7, 9].map((id) => frame(1, 5, id, headersOf))]));
+    const refused = (id: number) => got.includes(frame(3, 0, id, Buffer.from([0, 0, 0, 7])));
+    await expect.poll(() => refused(7) && refused(9)).toBe(true);
+    expect([1, 3, 5].some(refused)).toBe(false);
+    await expect.poll(() => got.toString("latin1").split("ok").length - 1).toBe(3);
+    socket.destroy();
+  });
+
   const floods: ReadonlyArray<readonly [it: string, once: Buffer, again: Buffer]> = [
     ["PING", Buffer.alloc(0), frame(6, 0, 0, Buffer.alloc(8))],
     ["SETTINGS", Buffer.alloc(0), frame(4, 0, 0, Buffer.from([0, 3, 0, 0, 0, 100]))],
