@@ -157,7 +157,7 @@ class Http2Server implements Swept {
     try {
       if (block.kind === "too-large") {
         const what = `the request head is larger than ${served.service.manager.maxHeadBytes} bytes or has more than ${limits.fields} fields`;
-        throw new Refusal(431, "http2.headers_too_large", what);
+        throw new Refusal(431, "request_headers_too_large", what);
       }
       if (block.kind === "malformed") throw new Malformed("a field with characters that none may have");
       const request = readRequest(block.fields, end);
