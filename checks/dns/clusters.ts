@@ -1,11 +1,11 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { networkInterfaces, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { Scope, systemClock } from "../../src/base/index.ts";
 import { createKubeClient, loadAccess, ObjectApi } from "../../src/kube/index.ts";
 import { findMachinery } from "../kubernetes/ground/index.ts";
-import { type Coredns, freePort } from "./coredns.ts";
+import { type Coredns, freePort, writeWhole } from "./coredns.ts";
 
 const root = new URL("../..", import.meta.url).pathname;
 
@@ -178,7 +178,7 @@ ${custom ? "import custom/*.server\n" : ""}`;
     const wanted = new Map([[file, (main?.["data"] as { Corefile: string } | undefined)?.Corefile ?? ""]]);
     for (const [key, text] of Object.entries((extra?.["data"] ?? {}) as Record<string, string>))
       wanted.set(join(folder, "custom", key), text);
-    for (const [path, text] of wanted) writeFileSync(path, text);
+    for (const [path, text] of wanted) writeWhole(path, text);
     for (const name of readdirSync(join(folder, "custom"))) {
       if (!wanted.has(join(folder, "custom", name))) rmSync(join(folder, "custom", name));
     }

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished, type TestContext } from "vitest";
-import { parseVersion, type Version } from "../../src/install/index.ts";
+import { askDns, parseVersion, type Version } from "../../src/install/index.ts";
 
 /** A real CoreDNS on this machine. */
 export interface Coredns {
@@ -43,7 +43,8 @@ export function runCoredns(binary: Coredns, text: string): Running {
   let code: number | undefined;
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => (output += chunk));
   const gone = new Promise<void>((resolve) => {
-    child.once("exit", (exit, signal) => {
+    // Not "exit": its last words may come after that.
+    child.once("close", (exit, signal) => {
       code = exit ?? (signal ? -1 : 0);
       resolve();
     });
@@ -54,6 +55,23 @@ export function runCoredns(binary: Coredns, text: string): Running {
     rmSync(folder, { recursive: true });
   });
   return { corefile, output: () => output, ended: () => code };
+}
+
+/**
+ * Gives a file this text, whole or not at all, as a kubelet does: CoreDNS opens it by its path at each look, and does not
+ * try a configuration that it refused a second time, so half a file would be refused for good.
+ */
+export function writeWhole(path: string, text: string): void {
+  if (existsSync(path) && readFileSync(path, "utf8") === text) return;
+  // No `import` of ours takes a name that ends like this.
+  writeFileSync(`${path}.part`, text);
+  renameSync(`${path}.part`, path);
+}
+
+/** What a name server says, in short. Patient: on a busy machine an answer takes its time. */
+export async function answerOf(server: Parameters<typeof askDns>[0], name: string): Promise<string> {
+  const said = await askDns(server, name, 10_000);
+  return said.kind === "addresses" ? said.addresses.join() : said.kind;
 }
 
 /** A port that nobody listens on now. */

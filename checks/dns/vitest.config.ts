@@ -8,8 +8,8 @@ export default defineConfig({
     fileParallelism: false,
     maxWorkers: 1,
     retry: 1,
-    testTimeout: 180_000,
-    hookTimeout: 300_000,
+    testTimeout: 300_000,
+    hookTimeout: 600_000,
     reporters: ["verbose", "./checks/tally.ts"],
   },
 });

@@ -108,7 +108,7 @@ export async function nothingLeft(
   await until(
     () => `nothing to be left, there is ${left().join("; ")}`,
     () => left().length === 0,
-    10_000,
+    60_000,
   );
 }
 

@@ -61,8 +61,10 @@ describe.skipIf(!able)("in a pod's network namespace, as root", () => {
     const asProxy = `setpriv --reuid 1337 --regid 1337 --clear-groups ${process.execPath} -e`;
     const { stdout } = inPod(`
       capture >&2
-      ${process.execPath} -e 'require("net").createServer((s) => s.destroy()).listen(8080, () => console.log("up"))' & app=$!
-      sleep 3
+      log=$(mktemp)
+      ${process.execPath} -e 'require("net").createServer((s) => s.destroy()).listen(8080, () => console.log("up"))' >$log & app=$!
+      for _ in $(seq 600); do [ -s $log ] && break; sleep 0.1; done
+      cat $log; rm $log
       ${asProxy} '${dial('"127.0.0.6"')}'
       ${asProxy} '${dial("undefined")}'
       kill $app`);

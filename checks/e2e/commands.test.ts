@@ -70,7 +70,7 @@ function service(args: readonly string[]): Service {
 
 async function text(url: string): Promise<{ readonly status: number; readonly body: string }> {
   try {
-    const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+    const response = await fetch(url, { signal: AbortSignal.timeout(20_000) });
     return { status: response.status, body: await response.text() };
   } catch (caught) {
     return { status: 0, body: String((caught as Error).cause ?? caught) };
@@ -465,7 +465,7 @@ describe("controlplane", () => {
   test("serves, drains on SIGTERM, exits 0, and its ports are free", async () => {
     const { args, ports, ready } = await plane(folder());
     const running = service(args());
-    await eventually(ready, ({ status }) => status === 200, 15_000);
+    await eventually(ready, ({ status }) => status === 200, 60_000);
     expect(JSON.parse((await text(`http://127.0.0.1:${ports.admin}/problems`)).body)).toEqual([]);
     running.child.kill("SIGTERM");
     expect(await running.ended).toEqual({ code: 0, signal: null });
@@ -477,14 +477,14 @@ describe("controlplane", () => {
     const dir = folder();
     const { args, ports } = await plane(dir);
     const socket = join(dir, "admin.sock");
-    const ready = () => run("curl", ["-s", "--unix-socket", socket, "http://admin/ready"]);
+    const ready = () => run("curl", ["-s", "-m", "20", "--unix-socket", socket, "http://admin/ready"]);
     const first = service(args({ "--admin": `unix:${socket}` }));
-    await eventually(ready, ({ stdout }) => stdout === "ready\n", 15_000);
+    await eventually(ready, ({ stdout }) => stdout === "ready\n", 60_000);
     first.child.kill("SIGKILL");
     await first.ended;
     expect(existsSync(socket)).toBe(true);
     const second = service(args({ "--admin": `unix:${socket}` }));
-    await eventually(ready, ({ stdout }) => stdout === "ready\n", 15_000);
+    await eventually(ready, ({ stdout }) => stdout === "ready\n", 60_000);
     expect(second.log()).toContain(`"secure":${ports.secure}`);
   });
 
@@ -549,7 +549,7 @@ describe("controlplane", () => {
       readFileSync(at("ca-cert.pem"), "utf8") + readFileSync(at("root-cert.pem"), "utf8"),
     );
     const running = service(args({ "--cacerts": set }));
-    await eventually(ready, ({ status }) => status === 200, 15_000).catch((caught) => {
+    await eventually(ready, ({ status }) => status === 200, 60_000).catch((caught) => {
       throw new Error(`${caught}\n${running.log()}`);
     });
   });
@@ -609,7 +609,7 @@ describe("controlplane", () => {
     test(`${it}: ${code}, in words, without a stack`, async () => {
       const dir = folder();
       const { args } = await plane(dir);
-      const ran = await isthmus(args(flags(dir)), { timeoutMs: 15_000 });
+      const ran = await isthmus(args(flags(dir)), { timeoutMs: 60_000 });
       expect(ran.code).toBe(code);
       for (const part of says) expect(ran.stderr).toContain(part);
       expect(ran.stderr).not.toMatch(/\n\s+at |BUG|TypeError/);
@@ -622,7 +622,7 @@ describe("controlplane", () => {
       const holder = createServer();
       await new Promise<void>((resolve) => holder.listen(ports[which], "127.0.0.1", resolve));
       onTestFinished(() => void holder.close());
-      const ran = await isthmus(args(), { timeoutMs: 15_000 });
+      const ran = await isthmus(args(), { timeoutMs: 60_000 });
       expect(ran.code).toBe(2);
       expect(ran.stderr.trimEnd().split("\n").at(-1)).toMatch(
         new RegExp(`^isthmus: .*127\\.0\\.0\\.1:${ports[which]}.*\\(\\w+/listen`),
@@ -634,7 +634,7 @@ describe("controlplane", () => {
     const { args, ready } = await plane(folder());
     const running = service([...args(), "--log-level", "debug", "--workload-cert-ttl", "2s"]);
     running.child.stderr!.destroy();
-    await eventually(ready, ({ status }) => status === 200, 15_000);
+    await eventually(ready, ({ status }) => status === 200, 60_000);
     // A line is written each second, when its own certificate is renewed.
     await new Promise((resolve) => setTimeout(resolve, 3_000));
     expect((await ready()).status).toBe(200);
@@ -667,7 +667,7 @@ describe("proxy", () => {
     await authorityIn(dir);
     const { args, ready } = await proxy(dir);
     const running = service(args);
-    const { seen } = await eventually(ready, ({ body }) => body.includes("token"), 15_000);
+    const { seen } = await eventually(ready, ({ body }) => body.includes("token"), 60_000);
     expect(seen).toEqual({
       status: 503,
       body: expect.stringMatching(/^no certificate yet: token ".*\/token" cannot be read/),
@@ -675,7 +675,7 @@ describe("proxy", () => {
     await eventually(
       async () => running.log(),
       (log) => log.split("certificate could not be renewed").length > 3,
-      15_000,
+      60_000,
     );
     running.child.kill("SIGTERM");
     expect(await running.ended).toEqual({ code: 0, signal: null });
@@ -690,7 +690,7 @@ describe("proxy", () => {
     const { seen } = await eventually(
       ready,
       ({ status, body }) => status === 503 && body.includes("ECONNREFUSED"),
-      15_000,
+      60_000,
     );
     expect(seen.body).toMatch(/^no certificate yet: .*127\.0\.0\.1:\d+.*ECONNREFUSED.*grpc\/unavailable/);
     running.child.kill("SIGTERM");
@@ -729,7 +729,7 @@ describe("proxy", () => {
     test(`${it}: ${code}, in words, without a stack`, async () => {
       const dir = folder();
       await authorityIn(dir);
-      const ran = await isthmus((await proxy(dir, flags)).args, { timeoutMs: 15_000 });
+      const ran = await isthmus((await proxy(dir, flags)).args, { timeoutMs: 60_000 });
       expect(ran.code).toBe(code);
       expect(ran.stderr).toMatch(says);
       expect(ran.stderr).not.toMatch(/\n\s+at |BUG|TypeError/);
@@ -743,7 +743,7 @@ describe("proxy", () => {
     await new Promise<void>((resolve) => holder.listen(0, "127.0.0.1", resolve));
     onTestFinished(() => void holder.close());
     const port = (holder.address() as { port: number }).port;
-    const ran = await isthmus((await proxy(dir, { "--admin-port": `${port}` })).args, { timeoutMs: 15_000 });
+    const ran = await isthmus((await proxy(dir, { "--admin-port": `${port}` })).args, { timeoutMs: 60_000 });
     expect(ran.code).toBe(2);
     expect(ran.stderr).toMatch(new RegExp(`127\\.0\\.0\\.1:${port}.*admin/listen`));
   });

@@ -1,3 +1,5 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { eventually, run } from "./isthmus.ts";
 import { cluster, remoteService, type TestLab, upLab } from "./lab.ts";
@@ -49,39 +51,52 @@ describe("proxies on two cores", () => {
       ["httpbin", "cluster2"],
     ] as const)
       expect(await workersOf(await proxyOf(pod, name)), `${pod} of ${name}`).toHaveLength(2);
+    const stats = () => get(lab, "/stats/prometheus");
+    const answered = (text: string) => value(text, 'isthmus_http_requests_total{code_class="2xx",flag="-"}') || 0;
+    const before = answered(await stats());
     expect(await calls(20)).toEqual([]);
-    const text = await get(lab, "/stats/prometheus");
-    expect(value(text, "isthmus_proxy_workers")).toBe(2);
-    expect(value(text, 'isthmus_http_requests_total{code_class="2xx",flag="-"}')).toBe(20);
+    const { seen } = await eventually(stats, (text) => answered(text) === before + 20, 20_000);
+    expect(value(seen, "isthmus_proxy_workers")).toBe(2);
   });
 
   test("connections are shared by both workers, and views and counts are sums over them", async () => {
+    const succeeded = async () => {
+      const clusters = JSON.parse(await get(lab, "/clusters")) as { name: string; endpoints: { success: number }[] }[];
+      return clusters.find(({ name }) => name === "outbound|8000||httpbin.bar.global")?.endpoints[0]?.success ?? 0;
+    };
+    const before = await succeeded();
+    const stop = join(lab.dir, `stop-${Math.random()}`);
     const script =
       'const net = require("net"); for (let i = 0; i < 60; i++) { const s = net.connect(8000, "httpbin.bar.global");' +
       's.write("GET /headers HTTP/1.1\\r\\nhost: httpbin.bar.global:8000\\r\\n\\r\\n"); s.on("data", () => {}); }' +
-      "setTimeout(() => process.exit(), 12000)";
-    const holding = lab.exec("cluster1", "sleep", process.execPath, "-e", script);
-    const { seen } = await eventually(
-      () => get(lab, "/stats/prometheus"),
-      (text) => value(text, 'isthmus_proxy_connections_active{listener="virtualOutbound"}') === 60,
-      10_000,
-    );
-    const shares = [1, 2].map((worker) => value(seen, `isthmus_proxy_worker_connections{worker="${worker}"}`));
-    console.log(`60 connections at once: ${shares.join(" and ")}`);
-    expect(shares[0]! + shares[1]!).toBe(60);
-    expect(Math.min(...shares)).toBeGreaterThan(0);
-    const listeners = JSON.parse(await get(lab, "/listeners")) as { chains: { open: number }[] }[];
-    expect(listeners.flatMap(({ chains }) => chains).reduce((sum, { open }) => sum + open, 0)).toBe(60);
-    const clusters = JSON.parse(await get(lab, "/clusters")) as { name: string; endpoints: { success: number }[] }[];
-    const remote = clusters.find(({ name }) => name === "outbound|8000||httpbin.bar.global");
-    expect(remote?.endpoints[0]?.success).toBe(80);
-    await holding;
+      "setTimeout(() => process.exit(), 100000); const { existsSync } = require('fs');" +
+      "setInterval(() => existsSync(process.argv[1]) && process.exit(), 100)";
+    const holding = lab.exec("cluster1", "sleep", process.execPath, "-e", script, stop);
+    try {
+      const { seen } = await eventually(
+        () => get(lab, "/stats/prometheus"),
+        (text) => value(text, 'isthmus_proxy_connections_active{listener="virtualOutbound"}') === 60,
+        40_000,
+      );
+      const shares = [1, 2].map((worker) => value(seen, `isthmus_proxy_worker_connections{worker="${worker}"}`));
+      console.log(`60 connections at once: ${shares.join(" and ")}`);
+      expect(shares[0]! + shares[1]!).toBe(60);
+      expect(Math.min(...shares)).toBeGreaterThan(0);
+      const listeners = JSON.parse(await get(lab, "/listeners")) as { chains: { open: number }[] }[];
+      expect(listeners.flatMap(({ chains }) => chains).reduce((sum, { open }) => sum + open, 0)).toBe(60);
+      // A connection is there before its answer is.
+      await eventually(succeeded, (now) => now === before + 60, 20_000);
+    } finally {
+      writeFileSync(stop, "");
+      await holding;
+    }
   });
 
   test("a worker that is killed is replaced, and only its own connections are lost", async () => {
     const proxy = await proxyOf("httpbin", "cluster2");
     const before = await workersOf(proxy);
     const running = calls(60);
+    running.catch(() => {}); // Said below, by who waits for it.
     await new Promise((resolve) => setTimeout(resolve, 300));
     process.kill(Number(before[0]), "SIGKILL");
     const failed = await running;
@@ -90,7 +105,7 @@ describe("proxies on two cores", () => {
     await eventually(
       () => workersOf(proxy),
       (now) => now.length === 2 && !now.includes(before[0]!) && now.includes(before[1]!),
-      20_000,
+      60_000,
     );
     const { stdout } = await lab.command("logs", "cluster2", "httpbin", "-c", "istio-proxy");
     expect(stdout).toMatch(/"why":"was ended by SIGKILL".*"event":"worker ended/);
@@ -98,12 +113,13 @@ describe("proxies on two cores", () => {
 
   test("configuration reaches all workers, and no call fails while it changes", async () => {
     const running = calls(60);
+    running.catch(() => {}); // Said below, by who waits for it.
     for (const [index, vip] of ["240.0.0.81", "240.0.0.82", "240.0.0.83"].entries()) {
       const host = `extra${index}.bar.global`;
       expect(await lab.apply("cluster1", remoteService({ host, gateway, vip }))).toMatchObject({ code: 0 });
     }
     const names = () => lab.exec("cluster1", "sleep", "getent", "hosts", "extra2.bar.global");
-    await eventually(names, ({ stdout }) => stdout.includes("240.0.0.83"), 20_000);
+    await eventually(names, ({ stdout }) => stdout.includes("240.0.0.83"), 60_000);
     for (const index of [0, 1, 2]) await lab.delete("cluster1", "-n", "foo", "serviceentry", `extra${index}-bar`);
     expect(await running).toEqual([]);
   });
@@ -122,11 +138,11 @@ describe("proxies on two cores", () => {
     process.kill(proxy, "SIGKILL");
     const gone = async () =>
       (await run("ps", ["-o", "pid=", "-p", workers.join(",")])).stdout.trim().split("\n").filter(Boolean);
-    await eventually(gone, (left) => left.length === 0, 10_000);
+    await eventually(gone, (left) => left.length === 0, 60_000);
     const next = await eventually(
       () => proxyOf("sleep", "cluster1"),
       (pid) => pid > 0 && pid !== proxy,
-      10_000,
+      60_000,
     );
     const ready = () => get(lab, "/ready");
     await eventually(ready, (text) => text === "ready\n", 60_000);
@@ -135,7 +151,7 @@ describe("proxies on two cores", () => {
     await eventually(
       async () => (await run("ps", ["-o", "pid=", "-p", [...others, next.seen].join(",")])).stdout.trim(),
       (left) => left === "",
-      20_000,
+      60_000,
     );
     await eventually(
       () => calls(1),

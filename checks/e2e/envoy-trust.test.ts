@@ -21,12 +21,21 @@ const missing = missingOf(["envoy", "root", "netns", "iptables", "curl"]);
 describe.skipIf(missing !== undefined)(`Envoys that are called${missing === undefined ? "" : ` (${missing})`}`, () => {
   let lab: TestLab;
   let folder: string;
+  const names = ["cluster1", "cluster2"] as const;
+  const caFolder = (name: string) => join(folder, "clusters", name, "cacerts");
+  /** What each cluster's CA had at first. */
+  let before: Record<(typeof names)[number], CacertsFiles>;
 
   beforeAll(async () => {
     const args = ["--mode", "netns", "--data-plane", "envoy", "--workload-cert-ttl", "20s"];
     lab = await upLab({ name: "envoy-trust", args, timeoutMs: 240_000 });
     const status = await lab.status();
     folder = status.stateFolder;
+    before = Object.fromEntries(
+      await Promise.all(
+        names.map(async (name) => [name, (await readCacertsFiles(caFolder(name))) as CacertsFiles] as const),
+      ),
+    ) as typeof before;
     const gateway = cluster(status, "cluster2").gateway.address;
     for (const [of, yaml] of [
       ["cluster2", echoTwice],
@@ -40,14 +49,14 @@ describe.skipIf(missing !== undefined)(`Envoys that are called${missing === unde
   afterAll(() => lab?.down(), 60_000);
 
   /** The load stops after this, whatever goes on. */
-  const longestS = 110;
+  const longestS = 300;
   const callers = ["cluster1", "sleep"] as const;
   /** Calls without pause until what is done meanwhile is done. */
   async function underLoad(url: string, during: () => Promise<void>): Promise<Loaded> {
     const stop = join(lab.dir, `stop-${Math.random()}`);
     const tool = [process.execPath, join(root, "checks/e2e/tools/load.mjs"), url];
     const options = ["--connections", "2", "--requests", "50", "--seconds", String(longestS), "--stop-file", stop];
-    const load = lab.exec(...callers, ...tool, ...options);
+    const load = lab.execFor(longestS + 60, ...callers, ...tool, ...options);
     try {
       await during();
     } finally {
@@ -61,8 +70,10 @@ describe.skipIf(missing !== undefined)(`Envoys that are called${missing === unde
   /** What Envoy itself shows its peers, and whom it believes. */
   async function shown([of, workload]: readonly [string, string]) {
     const url = "http://127.0.0.1:15000/config_dump?resource=dynamic_active_secrets";
-    const { stdout } = await lab.exec(of, workload, "curl", "-s", url);
-    const { configs = [] } = JSON.parse(stdout) as { configs?: readonly { name: string; secret: SecretDump }[] };
+    const { stdout } = await lab.exec(of, workload, "curl", "-s", "-m", "10", url);
+    const { configs = [] } = JSON.parse(stdout || "{}") as {
+      configs?: readonly { name: string; secret: SecretDump }[];
+    };
     const secret = (name: string) => configs.find((one) => one.name === name)?.secret;
     return {
       chain: certificatesIn(secret("default")?.tls_certificate?.certificate_chain),
@@ -81,17 +92,17 @@ describe.skipIf(missing !== undefined)(`Envoys that are called${missing === unde
     await askLab(lab.name, { op: "scale", lab: lab.name, ...target });
     await eventually(pods, (all) => all.length === 2 && all.every(({ ready }) => ready), 60_000);
     /** One line: when it was begun, what was answered, and the status. */
-    const ask = (query = "") =>
-      `echo "$(date +%s%3N) $(curl -s -m 40 -w ' %{http_code}' '${url}/${query}' | tr -d '\\n')"`;
+    const ask = (query = "", longestCallS = 60) =>
+      `echo "$(date +%s%3N) $(curl -s -m ${longestCallS} -w ' %{http_code}' '${url}/${query}' | tr -d '\\n')"`;
     const inShell = async (script: string) =>
       [...(await lab.exec(...callers, "sh", "-c", script)).stdout.matchAll(/^(\d+) (.*) (\d+)$/gm)].map(
         ([, at, body, status]) => ({ at: Number(at), status, pod: /"pod": ?"([^"]+)"/.exec(body!)?.[1] }),
       );
     // Ready is not yet known: the gateway has both pods when both have answered. Calls at once have a connection each.
     await eventually(
-      () => inShell(`for i in 1 2 3 4 5 6 7 8; do ${ask("?delay=300ms")} & done; wait`),
+      () => inShell(`for i in 1 2 3 4 5 6 7 8; do ${ask("?delay=300ms", 5)} & done; wait`),
       (all) => all.every(({ status }) => status === "200") && new Set(all.map(({ pod }) => pod)).size === 2,
-      30_000,
+      60_000,
     );
     const places = await askLab(lab.name, { op: "targets", lab: lab.name, ...target });
     /** The agent of a pod and its Envoy. */
@@ -101,21 +112,24 @@ describe.skipIf(missing !== undefined)(`Envoys that are called${missing === unde
       return processes().filter(({ command }) => own.some((word) => command.includes(word)));
     };
 
-    const asked = inShell(`for i in 1 2 3 4 5 6 7 8; do ${ask("?delay=8s")} & done; wait`);
+    // Long enough for all eight programs to have started before the first of them is answered.
+    const asked = inShell(`for i in 1 2 3 4 5 6 7 8; do ${ask(`?delay=${askedS}s`)} & done; wait`);
     const active = "http://127.0.0.1:15000/stats?filter=outbound.8000.*echo.bar.global.*upstream_rq_active$";
     await eventually(
-      () => lab.exec(...callers, "curl", "-s", active),
+      () => lab.exec(...callers, "curl", "-s", "-m", "5", active),
       ({ stdout }) => /rq_active: 8$/m.test(stdout),
-      7_000,
+      (askedS - 2) * 1_000,
     );
-    const file = join(lab.dir, "answered");
+    const file = join(lab.dir, `answered-${Math.random()}`);
     const more = inShell(`until [ -e ${file} ]; do ${ask()}; sleep 0.05; done`);
+    // An agent lets calls run on for ten seconds, whichever of the programs was the last to start.
+    await new Promise((resolve) => setTimeout(resolve, (askedS - leftS) * 1_000));
     const stoppedAt = Date.now();
     let left: Awaited<ReturnType<typeof pods>> = [];
     let endedMs = 0;
     const load = await underLoad(`${url}/`, async () => {
       await askLab(lab.name, { op: "scale", lab: lab.name, ...target, replicas: 1 });
-      left = (await eventually(pods, (all) => all.length === 1, 60_000)).seen;
+      left = (await eventually(pods, (all) => all.length === 1, 120_000)).seen;
       endedMs = Date.now() - stoppedAt;
     });
     await lab.exec(...callers, "touch", file);
@@ -146,18 +160,11 @@ describe.skipIf(missing !== undefined)(`Envoys that are called${missing === unde
     expect(proxyOf(left[0]!.name)).toHaveLength(2);
     // By itself, before it would be killed.
     expect(endedMs).toBeLessThan(graceS * 1_000);
-  }, 120_000);
+  }, 400_000);
 
   test("the root of trust is another, stage by stage, and no call from cluster to cluster fails", async () => {
-    const names = ["cluster1", "cluster2"] as const;
-    const dir = (name: string) => join(folder, "clusters", name, "cacerts");
     const nowMs = Date.now();
     const next = createRoot({ nowMs, organization: "Next", commonName: "Next Root" });
-    const before = Object.fromEntries(
-      await Promise.all(
-        names.map(async (name) => [name, (await readCacertsFiles(dir(name))) as CacertsFiles] as const),
-      ),
-    ) as Record<(typeof names)[number], CacertsFiles>;
     const after = Object.fromEntries(
       names.map((name) => [name, createIntermediate({ nowMs, issuer: next, cluster: name })]),
     ) as typeof before;
@@ -183,23 +190,25 @@ describe.skipIf(missing !== undefined)(`Envoys that are called${missing === unde
             return { proxy, believes, leads: leadsTo(now.chain, issuer) };
           },
           ({ believes, leads }) => isDeepStrictEqual({ believes, leads }, expected),
-          60_000,
+          90_000,
         );
     };
+    // An earlier run of this may have ended in the middle.
+    for (const name of names) writeCacerts(caFolder(name), before[name], { replace: true });
+    await arrives([oldRoot], oldRoot);
     const url = "http://httpbin.bar.global:8000/headers";
     await eventually(
       () => lab.exec(...callers, "curl", "-s", "-i", "-m", "3", url),
       ({ stdout }) => /^HTTP\/1\.1 200/.test(stdout),
-      30_000,
+      60_000,
     );
-    await arrives([oldRoot], oldRoot);
 
     const load = await underLoad(url, async () => {
-      for (const name of names) writeCacerts(dir(name), { ...before[name], ...both }, { replace: true });
+      for (const name of names) writeCacerts(caFolder(name), { ...before[name], ...both }, { replace: true });
       await arrives([oldRoot, nextRoot], oldRoot);
-      for (const name of names) writeCacerts(dir(name), { ...after[name], ...both }, { replace: true });
+      for (const name of names) writeCacerts(caFolder(name), { ...after[name], ...both }, { replace: true });
       await arrives([oldRoot, nextRoot], nextRoot);
-      for (const name of names) writeCacerts(dir(name), after[name], { replace: true });
+      for (const name of names) writeCacerts(caFolder(name), after[name], { replace: true });
       await arrives([nextRoot], nextRoot);
     });
     console.log("under a root's rotation:", JSON.stringify(load));
@@ -218,11 +227,11 @@ describe.skipIf(missing !== undefined)(`Envoys that are called${missing === unde
     );
     expect(applied.code).toBe(0);
     await eventually(
-      () => lab.exec(...callers, "curl", "-s", "http://127.0.0.1:15000/clusters"),
+      () => lab.exec(...callers, "curl", "-s", "-m", "5", "http://127.0.0.1:15000/clusters"),
       (ran) => ran.stdout.includes("late.bar.global"),
-      30_000,
+      60_000,
     );
-  }, 240_000);
+  }, 480_000);
 });
 
 interface Loaded {
@@ -263,6 +272,9 @@ const connectionForEachRequest = JSON.stringify({
   },
 });
 
+/** How long a call takes that is on its way when its pod is stopped, and how much of that is left then at most. */
+const askedS = 18;
+const leftS = 7;
 /** A pod has this long to end; its Envoy waits for who is still answered, which takes less. */
 const graceS = 30;
 const labels = { app: "echo" };

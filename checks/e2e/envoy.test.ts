@@ -32,7 +32,7 @@ const caller = "URI=spiffe://cluster.local/ns/foo/sa/sleep";
 for (const dataPlane of dataPlanes.filter((one) => one !== "embedded")) {
   test(`the walkthrough's call works with the data plane ${dataPlane}, and its hops can be told`, async (context) => {
     needs(context, "envoy", "root", "netns", "iptables", "curl");
-    const name = `envoy-${dataPlane}`;
+    const name = `envoy-${dataPlane}-${process.pid}`;
     const demo = await isthmus(["demo", "--once", "--data-plane", dataPlane, "--mode", "netns", "--name", name], {
       timeoutMs: 170_000,
     });

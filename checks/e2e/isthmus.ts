@@ -55,18 +55,21 @@ export function run(program: string, args: readonly string[], options: RunOption
   });
 }
 
-/** Asks again until `good` holds, every 50 ms; fails with what it last saw after `withinMs`. Returns the time it took. */
+/**
+ * Asks again until `good` holds, every 50 ms; fails with what it last saw after `withinMs`. Returns the time it took.
+ * One look may last longer than all of `withinMs` on a machine that is busy, so there are always three.
+ */
 export async function eventually<T>(
   ask: () => Promise<T>,
   good: (seen: T) => boolean,
   withinMs: number,
 ): Promise<{ readonly seen: T; readonly tookMs: number }> {
   const start = performance.now();
-  for (;;) {
+  for (let looks = 1; ; looks++) {
     const seen = await ask();
     const tookMs = performance.now() - start;
     if (good(seen)) return { seen, tookMs };
-    if (tookMs > withinMs)
+    if (tookMs > withinMs && looks >= 3)
       throw new Error(`not within ${withinMs} ms; last seen: ${JSON.stringify(seen, null, 1).slice(0, 3000)}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }

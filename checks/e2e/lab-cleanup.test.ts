@@ -72,19 +72,23 @@ for (const [m, mode] of (["netns", "userns", "explicit"] as const).entries()) {
   describe(`in mode ${mode}`, () => {
     for (const [a, { act, late, perform }] of acts.entries()) {
       const { moment, reached } = moments[(a + m) % moments.length]!;
-      run(`${act} ${moment} leaves nothing behind`, async () => {
-        const lab = start(home, mode);
-        await until(`the moment "${moment}"`, () => reached(lab.folder) || lab.up.exitCode !== null);
-        expect(lab.up.exitCode, lab.said()).toBe(null);
-        if (late) {
-          await until("its keeper", () => existsSync(join(lab.folder, "tree.pid")));
-          await until("its supervisor", () => supervisorOf(lab.folder) !== undefined);
-        }
-        const before = belongings(lab.folder);
-        await perform(lab);
-        await ended(lab.up);
-        await nothingLeft(lab, before);
-      });
+      run(
+        `${act} ${moment} leaves nothing behind`,
+        async () => {
+          const lab = start(home, mode);
+          await until(`the moment "${moment}"`, () => reached(lab.folder) || lab.up.exitCode !== null, 120_000);
+          expect(lab.up.exitCode, lab.said()).toBe(null);
+          if (late) {
+            await until("its keeper", () => existsSync(join(lab.folder, "tree.pid")));
+            await until("its supervisor", () => supervisorOf(lab.folder) !== undefined);
+          }
+          const before = belongings(lab.folder);
+          await perform(lab);
+          await ended(lab.up);
+          await nothingLeft(lab, before);
+        },
+        400_000,
+      );
     }
   });
 }

@@ -16,7 +16,7 @@ function isthmus(...args: readonly string[]) {
 /** What connecting from a pod of cluster1 comes to: a word from the system, or "connected". */
 function dial(workload: string, ip: string, port: number): string {
   const script =
-    "const s = require('node:net').connect({ host: process.argv[1], port: Number(process.argv[2]), timeout: 1500 });" +
+    "const s = require('node:net').connect({ host: process.argv[1], port: Number(process.argv[2]), timeout: 5000 });" +
     "const say = (w) => { process.stdout.write(w); process.exit(); };" +
     "s.on('connect', () => say('connected')).on('timeout', () => say('nothing')).on('error', (e) => say(e.code));";
   const node = [process.execPath, "-e", script, ip, String(port)];

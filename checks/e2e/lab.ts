@@ -12,6 +12,8 @@ export interface TestLab {
   readonly name: string;
   readonly dir: string;
   exec(cluster: string, workload: string, ...command: string[]): Promise<Ran>;
+  /** For what runs longer than the two minutes after which `exec` ends it. */
+  execFor(seconds: number, cluster: string, workload: string, ...command: string[]): Promise<Ran>;
   apply(cluster: string, yaml: string, ...options: string[]): Promise<Ran>;
   delete(cluster: string, ...objects: string[]): Promise<Ran>;
   status(): Promise<LabStatus>;
@@ -39,7 +41,8 @@ export async function upLab(options: {
   return {
     name,
     dir,
-    exec: (cluster, workload, ...command) => execIn({ lab: name, cluster, workload }, command),
+    exec: (cluster, workload, ...command) => execIn({ lab: name, cluster, workload }, command, 120),
+    execFor: (seconds, cluster, workload, ...command) => execIn({ lab: name, cluster, workload }, command, seconds),
     apply: (cluster, yaml, ...more) =>
       isthmus(["lab", "apply", "--name", name, cluster, "-f", "-", ...more], { input: yaml }),
     delete: (cluster, ...objects) => isthmus(["lab", "delete", "--name", name, cluster, ...objects]),
@@ -53,10 +56,11 @@ export async function upLab(options: {
 }
 
 /** What `lab exec` does, without a program of its own for each call: tests ask again and again until something is so. */
-async function execIn(target: LabTarget, command: readonly string[]): Promise<Ran> {
+async function execIn(target: LabTarget, command: readonly string[], seconds: number): Promise<Ran> {
   try {
     const place = await askLab(target.lab, { op: "target", ...target });
-    return await runInPod({ folder: stateFolder(target.lab), place, command, stdio: "pipe", timeoutMs: 120_000 });
+    const timeoutMs = seconds * 1000;
+    return await runInPod({ folder: stateFolder(target.lab), place, command, stdio: "pipe", timeoutMs });
   } catch (caught) {
     return { code: 2, stdout: "", stderr: (caught as Error).message };
   }

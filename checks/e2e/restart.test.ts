@@ -60,7 +60,8 @@ describe("a proxy killed while its control plane is away", () => {
   ] as const;
   for (const { it, pod, of } of proxies) {
     test(`${it} serves again within seconds`, async () => {
-      expect(await call()).toMatch(/200 OK/);
+      // An earlier run of this may have left it before it served again.
+      await eventually(call, works, 60_000);
       await kept(pod, of);
       const plane = await controlPlane(of);
       const killed = await proxy(pod, of);
@@ -71,9 +72,9 @@ describe("a proxy killed while its control plane is away", () => {
         const { seen: next } = await eventually(
           () => run("pgrep", ["-f", `main.js proxy .*--pod ${pod}-[^ ]* .*--cluster ${of} .*/${lab.name}/`]),
           ({ stdout }) => stdout.trim() !== "" && stdout.trim() !== String(killed),
-          10_000,
+          60_000,
         );
-        const { tookMs } = await eventually(call, works, 15_000);
+        const { tookMs } = await eventually(call, works, 60_000);
         console.log(`${it}: ${Math.round(tookMs)} ms after its start (process ${next.stdout.trim()})`);
         if (of === "cluster1") {
           const names = await lab.exec("cluster1", "sleep", "getent", "hosts", "httpbin.bar.global");
@@ -93,8 +94,8 @@ describe("a proxy killed while its control plane is away", () => {
     const resolves = async () => (await lab.exec("cluster1", "sleep", "getent", "hosts", "reviews.bar.global")).stdout;
     await eventually(resolves, (text) => text.includes("240.0.0.77"), 30_000);
     await lab.delete("cluster1", "-n", "foo", "serviceentry", "reviews-bar");
-    await eventually(resolves, (text) => text === "", 15_000);
-    expect(await call()).toMatch(/200 OK/);
+    await eventually(resolves, (text) => text === "", 30_000);
+    await eventually(call, works, 30_000);
   });
 
   test("what is kept is its user's alone, and no other proxy's key is in it", async () => {

@@ -62,18 +62,19 @@ function bookinfoOver(dataPlane: DataPlane): void {
       90_000,
     );
     await eventually(
-      async () => (await lab.exec("cluster1", "sleep", "curl", "-s", "productpage.default:9080/productpage")).stdout,
+      async () =>
+        (await lab.exec("cluster1", "sleep", "curl", "-s", "-m", "5", "productpage.default:9080/productpage")).stdout,
       (page) => page.includes("The Comedy of Errors"),
-      30_000,
+      60_000,
     );
-  }, 240_000);
+  }, 360_000);
   afterAll(() => lab?.down(), 60_000);
 
   /** How often each version of reviews answered the many calls of one program. */
   async function versions(times: number, ...options: string[]): Promise<Record<string, number>> {
     const url = "reviews.default:9080/reviews/0";
     const script = 'i=0; while [ $i -lt "$0" ]; do curl -sS --max-time 15 "$@" || echo; echo; i=$((i+1)); done';
-    const ran = await lab.exec("cluster1", "sleep", "sh", "-c", script, String(times), ...options, url);
+    const ran = await lab.execFor(360, "cluster1", "sleep", "sh", "-c", script, String(times), ...options, url);
     const seen: Record<string, number> = {};
     for (const line of ran.stdout.split("\n").filter((text) => text.trim() !== "")) {
       const version = /"podname":"(reviews-v\d)-/.exec(line.replaceAll('": "', '":"'))?.[1] ?? line;
@@ -100,7 +101,7 @@ function bookinfoOver(dataPlane: DataPlane): void {
     expect(Object.keys(seen).sort()).toEqual(["reviews-v1", "reviews-v3"]);
     // Of 200 throws of a coin, 100 ± 35 is five standard deviations.
     expect(Math.abs(seen["reviews-v1"]! - 100)).toBeLessThan(35);
-  });
+  }, 400_000);
 
   test("the page that jason gets when he has signed in shows v2's black stars, every time", async () => {
     const login = ["-si", "-d", "username=jason&passwd=", "productpage.default:9080/login"];
@@ -124,7 +125,7 @@ function bookinfoOver(dataPlane: DataPlane): void {
     const { seen: logs } = await eventually(
       async () => (await lab.command("logs", "cluster2", "reviews-v2", "-c", "istio-proxy", "--tail", "20")).stdout,
       (text) => text.includes("outbound_.9080_.v2_.reviews.default.global"),
-      10_000,
+      30_000,
     );
     expect(logs).toContain("spiffe://cluster.local/ns/foo/sa/sleep");
   });
@@ -143,7 +144,7 @@ function bookinfoOver(dataPlane: DataPlane): void {
         return (await log()).stdout;
       },
       (text) => text.includes("outbound_.9080_.v2_.reviews.default.global"),
-      15_000,
+      60_000,
     );
     expect(await versions(10, "-H", "end-user: jason")).toEqual({ "reviews-v2": 10 });
     expect(cluster(await lab.status(), "cluster1").problems).toEqual([]);

@@ -7,7 +7,7 @@ export default defineConfig({
     include: ["checks/helm/*.test.ts"],
     // A program that takes a second each time, on a machine that others use too.
     retry: 1,
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     reporters: ["verbose", "./checks/tally.ts"],
   },
 });

@@ -31,7 +31,9 @@ export interface Calls {
 /** A pod in namespace foo of cluster 1 that calls httpbin in cluster 2 all the time, ten times a second at most. */
 export async function startCaller(clusters: Clusters): Promise<{ calls(): Promise<Calls> }> {
   await clusters.must("kubectl apply --context=$CTX_CLUSTER1 -n foo -f -", { input: manifest });
-  await clusters.must("kubectl rollout status --context=$CTX_CLUSTER1 -n foo deployment/caller --timeout=90s");
+  await clusters.must("kubectl rollout status --context=$CTX_CLUSTER1 -n foo deployment/caller --timeout=180s", {
+    timeoutMs: 240_000,
+  });
   const lines = async () =>
     (await clusters.must("kubectl logs --context=$CTX_CLUSTER1 -n foo deployment/caller -c caller"))
       .split("\n")

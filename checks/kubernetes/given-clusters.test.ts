@@ -38,7 +38,7 @@ describe("clusters of somebody's own", () => {
   afterAll(() => ground?.stop());
 
   const suite = (...args: readonly string[]) =>
-    ground.run([process.execPath, join(root, "scripts/test-kubernetes.mjs"), ...args], { env, timeoutMs: 450_000 });
+    ground.run([process.execPath, join(root, "scripts/test-kubernetes.mjs"), ...args], { env, timeoutMs: 900_000 });
 
   test("with a namespace that the guide would make and delete are left alone, by its name", async () => {
     const kubectl = (...args: readonly string[]) => ground.run(["kubectl", "--context", "there", ...args], { env });
@@ -52,7 +52,7 @@ describe("clusters of somebody's own", () => {
   // Sections 4 and 5 ask the clusters for nothing that the others have not asked for.
   const sections = "(1|2|3): |uninstalled|runs$";
   test("run the guide by the names of their contexts; what ends API servers is skipped, loudly", {
-    timeout: 480_000,
+    timeout: 960_000,
     retry: 0,
   }, async () => {
     const { code, stdout, stderr } = await suite("guide-embedded", "outages", "-t", sections);

@@ -20,10 +20,10 @@ export async function createCacerts(clusters: Clusters): Promise<void> {
   }
 }
 
-/** Both clusters' meshes by one command; `more` are further options of it. */
+/** Both clusters' meshes by one command, which gives up by itself after five minutes; `more` are further options of it. */
 export async function install(clusters: Clusters, more = ""): Promise<string> {
   const command = "isthmus install --context $CTX_CLUSTER1 --context $CTX_CLUSTER2 --set profile=multicluster-gateways";
-  return await clusters.must(`${command} ${more}`, { timeoutMs: 240_000 });
+  return await clusters.must(`${command} ${more}`, { timeoutMs: 330_000 });
 }
 
 /** `sleep` in namespace foo of cluster 1, `httpbin` in namespace bar of cluster 2: section 3, as it is written. */
@@ -37,9 +37,9 @@ export async function startExample(clusters: Clusters): Promise<void> {
     kubectl create --context=$CTX_CLUSTER2 namespace bar
     kubectl label  --context=$CTX_CLUSTER2 namespace bar istio-injection=enabled
     kubectl apply  --context=$CTX_CLUSTER2 -n bar -f samples/httpbin/httpbin.yaml
-    kubectl rollout status --context=$CTX_CLUSTER1 -n foo deployment/sleep --timeout=120s
-    kubectl rollout status --context=$CTX_CLUSTER2 -n bar deployment/httpbin --timeout=120s`,
-    { timeoutMs: 250_000 },
+    kubectl rollout status --context=$CTX_CLUSTER1 -n foo deployment/sleep --timeout=180s
+    kubectl rollout status --context=$CTX_CLUSTER2 -n bar deployment/httpbin --timeout=180s`,
+    { timeoutMs: 450_000 },
   );
 }
 
@@ -83,10 +83,10 @@ export const directEntry = serviceEntry(`  resolution: DNS
 export const guideCall =
   "kubectl exec --context=$CTX_CLUSTER1 $SLEEP_POD -n foo -c sleep -- curl -sS -m 10 -I httpbin.bar.global:8000/headers";
 
-/** Calls until it answers 200, half a minute at most: news takes a moment to every proxy. */
+/** Calls until it answers 200, for two minutes: news takes a moment to every proxy, and one look up to ten seconds. */
 export async function expectAnswer(clusters: Clusters, call = guideCall): Promise<void> {
   let last = "";
-  const deadline = Date.now() + 30_000;
+  const deadline = Date.now() + 120_000;
   do {
     const { stdout, stderr } = await clusters.sh(`${variables}${call}`);
     if (/^HTTP\/1\.1 200 OK/m.test(stdout)) return;

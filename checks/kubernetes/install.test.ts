@@ -1,13 +1,13 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { builtProgram } from "../built-program.ts";
 import { eventually } from "../e2e/isthmus.ts";
 import { missingOf } from "../requirements.ts";
 import { type Clusters, missingForGround, takeClusters } from "./clusters.ts";
 import { kubeconfigText } from "./ground/index.ts";
 import { createCacerts, install, makeCertificates } from "./install-steps.ts";
-import { compareInventories, type Inventory, takeInventory } from "./inventory.ts";
+import { becomes, compareInventories, type Inventory, inventoryAtRest, takeInventory } from "./inventory.ts";
 
 const missing = missingForGround();
 const installHere = "isthmus install --context $CTX_CLUSTER1 --set profile=multicluster-gateways";
@@ -19,15 +19,40 @@ describe("installing where something is wrong", () => {
     return;
   }
   let clusters: Clusters;
+  const untouched = new Map<string, Inventory>();
   beforeAll(async () => {
     clusters = await takeClusters();
     await makeCertificates(clusters);
+    for (const context of clusters.contexts) untouched.set(context, await inventoryAtRest(clusters, context));
   });
   afterAll(() => clusters?.stop());
 
+  /** Whether the test before, or the run before of the same test, has left what it made. */
+  let littered = false;
+  afterEach(({ task }) => {
+    littered = task.result?.state === "fail";
+  });
+  beforeEach(async () => {
+    if (!littered) return;
+    const env = { HELM: builtProgram(process.env, "HELM", "helm") ?? "true" };
+    // Much of it may not be there, or half; what counts is what is left.
+    await clusters.sh(
+      `set +e
+       $HELM uninstall isthmus --kube-context=$CTX_CLUSTER1 -n isthmus-system --wait --timeout 60s
+       for CTX in $CTX_CLUSTER1 $CTX_CLUSTER2; do
+         isthmus dns remove --context $CTX
+         isthmus uninstall --yes --context $CTX
+         kubectl delete --context=$CTX namespace isthmus-system plain --ignore-not-found --timeout=120s
+         kubectl delete --context=$CTX crd/serviceentries.networking.istio.io --ignore-not-found --timeout=60s
+       done`,
+      { env, timeoutMs: 400_000 },
+    );
+    for (const context of clusters.contexts) await becomes(clusters, context, untouched.get(context)!);
+  }, 700_000);
+
   /** Runs what must be refused, and must leave nothing behind. */
   async function refused(script: string, env: Record<string, string> = {}): Promise<string> {
-    const before = await takeInventory(clusters, clusters.contexts[0]);
+    const before = await inventoryAtRest(clusters, clusters.contexts[0]);
     const ran = await clusters.sh(script, { env, timeoutMs: 120_000 });
     expect(ran.code, ran.stdout + ran.stderr).not.toBe(0);
     const after = await takeInventory(clusters, clusters.contexts[0]);
@@ -35,20 +60,14 @@ describe("installing where something is wrong", () => {
     return ran.stdout + ran.stderr;
   }
 
-  /** What was put away takes its time to be gone. */
-  async function becomes(wanted: Inventory): Promise<void> {
-    await eventually(
-      async () => compareInventories(wanted, await takeInventory(clusters, clusters.contexts[0])),
-      (lines) => lines.length === 0,
-      30_000,
-    );
-  }
-
   /** The namespaces that `createCacerts` makes. */
   const deleteNamespaces = () =>
-    clusters.must(`
-      kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s
-      kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --timeout=60s`);
+    clusters.must(
+      `
+      kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=120s
+      kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --timeout=120s`,
+      { timeoutMs: 300_000 },
+    );
 
   const corefile = () =>
     clusters.must("kubectl get --context=$CTX_CLUSTER1 -n kube-system configmap coredns -o jsonpath={.data.Corefile}");
@@ -76,27 +95,27 @@ describe("installing where something is wrong", () => {
       kubectl create --context=$CTX_CLUSTER1 secret generic cacerts -n isthmus-system \\
         --from-file=ca-cert.pem --from-file=ca-key.pem --from-file=root-cert.pem`);
     expect(await refused(installHere)).toMatch(/cert-chain\.pem/);
-    await clusters.must("kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=60s");
+    await clusters.must("kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --timeout=110s");
   });
 
   test("interrupted half-way, it is run again and comes to its end; uninstalled, nothing is left, in the cluster's DNS neither", async () => {
-    const before = await takeInventory(clusters, clusters.contexts[0]);
+    const before = await inventoryAtRest(clusters, clusters.contexts[0]);
     await createCacerts(clusters);
-    const found = await takeInventory(clusters, clusters.contexts[0]);
+    const found = await inventoryAtRest(clusters, clusters.contexts[0]);
     for (const patience of [1.5, 3]) {
       await clusters.sh(`timeout -s KILL ${patience} ${installHere} || true`);
     }
-    await clusters.must(installHere, { timeoutMs: 240_000 });
-    await clusters.must("isthmus dns install --context $CTX_CLUSTER1", { timeoutMs: 200_000 });
+    await clusters.must(installHere, { timeoutMs: 330_000 });
+    await clusters.must("isthmus dns install --context $CTX_CLUSTER1", { timeoutMs: 240_000 });
     expect(await corefile()).toContain("global:53 {");
-    const said = await clusters.sh("isthmus uninstall --yes --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
+    const said = await clusters.sh("isthmus uninstall --yes --context $CTX_CLUSTER1", { timeoutMs: 240_000 });
     expect(said, said.stderr).toMatchObject({ code: 0 });
     expect(said.stdout + said.stderr).toMatch(/ConfigMap kube-system\/coredns.* is as it was without the mesh/);
     expect(await corefile()).not.toContain("global");
-    await becomes(found);
+    await becomes(clusters, clusters.contexts[0], found);
     await deleteNamespaces();
-    await becomes(before);
-  }, 500_000);
+    await becomes(clusters, clusters.contexts[0], before);
+  }, 900_000);
 
   test("somebody's own Istio definitions and objects stay what they are", async () => {
     const definition = {
@@ -132,20 +151,25 @@ describe("installing where something is wrong", () => {
       },
     };
     const apply = (object: object) =>
-      clusters.must("kubectl apply --context=$CTX_CLUSTER1 -f -", { input: JSON.stringify(object) });
-    await apply(definition);
+      clusters.sh("kubectl apply --context=$CTX_CLUSTER1 -f -", { input: JSON.stringify(object) });
+    expect(await apply(definition)).toMatchObject({ code: 0 });
     await clusters.must(
-      "kubectl wait --context=$CTX_CLUSTER1 --for=condition=Established crd/serviceentries.networking.istio.io",
+      "kubectl wait --context=$CTX_CLUSTER1 --for=condition=Established --timeout=110s crd/serviceentries.networking.istio.io",
     );
-    await apply(entry);
+    // What is established is known to who asks a moment later.
+    await eventually(
+      () => apply(entry),
+      ({ code }) => code === 0,
+      60_000,
+    );
     await createCacerts(clusters);
-    const before = await takeInventory(clusters, clusters.contexts[0]);
-    await clusters.must(installHere, { timeoutMs: 240_000 });
-    await clusters.must("isthmus uninstall --yes --context $CTX_CLUSTER1", { timeoutMs: 120_000 });
-    await becomes(before);
+    const before = await inventoryAtRest(clusters, clusters.contexts[0]);
+    await clusters.must(installHere, { timeoutMs: 330_000 });
+    await clusters.must("isthmus uninstall --yes --context $CTX_CLUSTER1", { timeoutMs: 240_000 });
+    await becomes(clusters, clusters.contexts[0], before);
     await clusters.must("kubectl delete --context=$CTX_CLUSTER1 crd/serviceentries.networking.istio.io");
     await deleteNamespaces();
-  }, 500_000);
+  }, 900_000);
 
   test("installed by Helm it judges objects and injects; after Helm and isthmus uninstall nothing is left", async ({
     skip,
@@ -153,14 +177,14 @@ describe("installing where something is wrong", () => {
     const missing = missingOf(["helm"]);
     if (missing) return skip(missing);
     await createCacerts(clusters);
-    const before = await takeInventory(clusters, clusters.contexts[0]);
+    const before = await inventoryAtRest(clusters, clusters.contexts[0]);
     const env = { HELM: builtProgram(process.env, "HELM", "helm")! };
     await clusters.must(
       `isthmus manifest helm --out $FOLDER/chart
-       $HELM install isthmus $FOLDER/chart --kube-context=$CTX_CLUSTER1 -n isthmus-system --set cluster=cluster1 --wait --timeout 180s
+       $HELM install isthmus $FOLDER/chart --kube-context=$CTX_CLUSTER1 -n isthmus-system --set cluster=cluster1 --wait --timeout 240s
        kubectl create --context=$CTX_CLUSTER1 namespace plain
        kubectl label --context=$CTX_CLUSTER1 namespace plain istio-injection=enabled`,
-      { env, timeoutMs: 240_000 },
+      { env, timeoutMs: 330_000 },
     );
     const apply = (object: object, ...options: readonly string[]) =>
       clusters.sh(`kubectl apply --context=$CTX_CLUSTER1 --dry-run=server ${options.join(" ")} -f -`, {
@@ -186,19 +210,23 @@ describe("installing where something is wrong", () => {
     await eventually(
       () => apply(entry),
       ({ stderr }) => stderr.includes("224.0.0.1"),
-      60_000,
+      120_000,
     );
-    const injected = await apply(pod, "-o", "jsonpath='{.spec.initContainers[*].name} {.spec.containers[*].name}'");
-    expect(injected.stdout, injected.stderr).toContain("istio-proxy");
+    // Into one webhook after the other.
+    await eventually(
+      () => apply(pod, "-o", "jsonpath='{.spec.initContainers[*].name} {.spec.containers[*].name}'"),
+      ({ stdout }) => stdout.includes("istio-proxy"),
+      120_000,
+    );
     await clusters.must(
-      `kubectl delete --context=$CTX_CLUSTER1 namespace plain --timeout=60s
+      `kubectl delete --context=$CTX_CLUSTER1 namespace plain --timeout=120s
        $HELM uninstall isthmus --kube-context=$CTX_CLUSTER1 -n isthmus-system --wait --timeout 120s
        isthmus uninstall --yes --context $CTX_CLUSTER1`,
-      { env, timeoutMs: 240_000 },
+      { env, timeoutMs: 330_000 },
     );
-    await becomes(before);
+    await becomes(clusters, clusters.contexts[0], before);
     await deleteNamespaces();
-  }, 600_000);
+  }, 900_000);
 
   test("what kubectl apply refuses, it refuses in the words of isthmus validate", async () => {
     await createCacerts(clusters);
@@ -226,5 +254,5 @@ spec:
     const applied = await clusters.sh(`kubectl apply --context=$CTX_CLUSTER1 -f ${file}`);
     expect(applied.code).not.toBe(0);
     expect(applied.stderr).toContain(message);
-  }, 400_000);
+  }, 600_000);
 });

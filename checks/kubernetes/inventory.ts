@@ -1,3 +1,4 @@
+import { eventually } from "../e2e/isthmus.ts";
 import type { Clusters } from "./clusters.ts";
 
 /** Everything that a cluster holds, by `kind.group namespace/name`; the text is what somebody wrote into it. */
@@ -54,4 +55,34 @@ export function compareInventories(before: Inventory, after: Inventory): readonl
   }
   for (const name of before.keys()) if (!after.has(name)) lines.push(`gone: ${name}`);
   return lines.sort();
+}
+
+/** Waits until a cluster holds what it held: what was put away takes its time to be gone. */
+export async function becomes(clusters: Clusters, context: string, wanted: Inventory): Promise<void> {
+  await eventually(
+    // A kind that goes while it is listed is an error; it is none the next time.
+    () =>
+      takeInventory(clusters, context).then(
+        (now) => compareInventories(wanted, now),
+        (error: Error) => [error.message],
+      ),
+    (lines) => lines.length === 0,
+    120_000,
+  );
+}
+
+/** What it holds once nothing more comes: what controllers make for a new cluster or namespace comes a moment later. */
+export async function inventoryAtRest(clusters: Clusters, context: string): Promise<Inventory> {
+  let last = await takeInventory(clusters, context);
+  await eventually(
+    async () => {
+      const now = await takeInventory(clusters, context);
+      const news = compareInventories(last, now);
+      last = now;
+      return news;
+    },
+    (news) => news.length === 0,
+    120_000,
+  );
+  return last;
 }

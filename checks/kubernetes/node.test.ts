@@ -9,6 +9,9 @@ import { type Ground, startGround } from "./ground/ground.ts";
 const missing = missingForGround();
 const context = "cluster1";
 
+/** What a container does that is to stay; by the number its processes are told from those of another run beside this. */
+const stay = `exec sleep ${100_000_000 + process.pid}`;
+
 /** A server that says which pod it is; it needs nothing but what every container has. */
 const server = (port: number) => [
   "node",
@@ -25,7 +28,7 @@ describe("the test node, by kubectl", () => {
   const kubectl = (args: readonly string[], input?: string): Promise<Ran> =>
     ground.run(["kubectl", "--context", context, ...args], {
       ...(input === undefined ? {} : { input }),
-      timeoutMs: 120_000,
+      timeoutMs: 240_000,
     });
   /** Standard output of a command that must succeed. */
   const must = async (args: readonly string[], input?: string): Promise<string> => {
@@ -37,7 +40,7 @@ describe("the test node, by kubectl", () => {
   const follow = async (name: string, container: string): Promise<{ readonly ended: Promise<string> }> => {
     const args = ["--context", context, "logs", "-n", "foo", name, "-c", container, "-f"];
     return new Promise((resolve, reject) => {
-      const ran = ground.run(["kubectl", ...args], { timeoutMs: 60_000, onOutput: () => resolve({ ended }) });
+      const ran = ground.run(["kubectl", ...args], { timeoutMs: 120_000, onOutput: () => resolve({ ended }) });
       const ended = ran.then(({ stdout }) => stdout);
       ended.then(() => resolve({ ended }), reject);
     });
@@ -59,7 +62,18 @@ describe("the test node, by kubectl", () => {
     command: ["sh", "-c", script],
     ...more,
   });
-  const ready = (name: string) => must(["wait", "-n", "foo", "--for=condition=Ready", `pod/${name}`, "--timeout=60s"]);
+  const ready = (name: string) => must(["wait", "-n", "foo", "--for=condition=Ready", `pod/${name}`, "--timeout=120s"]);
+  /** No pods of these names, which a first run of the test may have left. */
+  const fresh = (...names: readonly string[]) =>
+    must(["delete", "pod", ...names, "-n", "foo", "--ignore-not-found", "--timeout=60s"]);
+  /** What a container has said. It is ready as soon as it has begun, before it has said anything. */
+  const says = async (text: string, name: string, ...args: readonly string[]) => {
+    await eventually(
+      () => must(["logs", "-n", "foo", name, ...args]),
+      (said) => said === text,
+      20_000,
+    );
+  };
 
   beforeAll(async () => {
     ground = await startGround({ clusters: [context] });
@@ -99,9 +113,9 @@ describe("the test node, by kubectl", () => {
           },
         },
       },
-      pod("sleep", { containers: [busybox("sleep", "exec sleep 31536")] }),
+      pod("sleep", { containers: [busybox("sleep", stay)] }),
     );
-    await must(["rollout", "status", "-n", "foo", "deployment/web", "--timeout=60s"]);
+    await must(["rollout", "status", "-n", "foo", "deployment/web", "--timeout=120s"]);
     await ready("sleep");
     const pods = (
       await must(["get", "pods", "-n", "foo", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}"])
@@ -116,13 +130,17 @@ describe("the test node, by kubectl", () => {
     ];
     for (const call of callers) {
       const seen = new Set<string>();
-      for (let tries = 0; tries < 60 && seen.size < 2; tries++)
-        seen.add((await call("curl", "-sS", "-m", "5")).stdout.trim());
+      for (let tries = 0; tries < 60 && seen.size < 2; tries++) {
+        const { code, stdout } = await call("curl", "-sS", "-m", "5");
+        if (code === 0) seen.add(stdout.trim());
+      }
       expect([...seen].sort()).toEqual([...pods].sort());
     }
   });
 
   test("a changed ConfigMap is a changed file, and so are changed labels", async () => {
+    await must(["delete", "configmap", "changing", "-n", "foo", "--ignore-not-found"]);
+    await fresh("reader");
     await apply(
       {
         apiVersion: "v1",
@@ -134,7 +152,7 @@ describe("the test node, by kubectl", () => {
         "reader",
         {
           containers: [
-            busybox("reader", "exec sleep 31536", {
+            busybox("reader", stay, {
               volumeMounts: [
                 { name: "cfg", mountPath: "/var/run/cfg" },
                 { name: "cfg", mountPath: "/etc/one", subPath: "a" },
@@ -156,7 +174,7 @@ describe("the test node, by kubectl", () => {
     expect(await read()).toBe('121app="reader"');
     await must(["patch", "configmap", "changing", "-n", "foo", "-p", '{"data":{"a":"3","b":null}}']);
     await must(["label", "pod", "reader", "-n", "foo", "version=v2"]);
-    await eventually(read, (text) => text === '31app="reader"\nversion="v2"', 10_000);
+    await eventually(read, (text) => text === '31app="reader"\nversion="v2"', 30_000);
   });
 
   test("exec: exit codes, both streams, standard input, much output", async () => {
@@ -179,7 +197,7 @@ describe("the test node, by kubectl", () => {
   test("port-forward: to the pod's own loopback, connection after connection; a closed port says so", async () => {
     const script = `
       kubectl --context ${context} port-forward -n foo deployment/web 18080:8080 18081:9 > "$1" 2>&1 & forwarding=$!
-      for try in $(seq 100); do grep -q 18081 "$1" && break; sleep 0.1; done
+      for try in $(seq 300); do grep -q 18081 "$1" && break; sleep 0.1; done
       for try in 1 2 3; do curl -sS -m 5 http://127.0.0.1:18080/; done
       curl -sS -m 5 http://127.0.0.1:18081/ && echo answered
       kill $forwarding; wait $forwarding; cat "$1"`;
@@ -191,6 +209,7 @@ describe("the test node, by kubectl", () => {
   });
 
   test("logs: all, the last lines, of one container, of the run before, and as they come", async () => {
+    await fresh("talker");
     await apply(
       pod("talker", {
         containers: [
@@ -198,14 +217,13 @@ describe("the test node, by kubectl", () => {
             "one",
             "for i in 1 2 3; do echo one $i; done; while [ ! -e /tmp/go ]; do sleep 0.1; done; echo gone; exit 1",
           ),
-          busybox("two", "echo two; exec sleep 31536"),
+          busybox("two", `echo two; ${stay}`),
         ],
       }),
     );
     await ready("talker");
-    const logs = (...args: string[]) => must(["logs", "-n", "foo", "talker", ...args]);
-    expect(await logs("-c", "two")).toBe("two\n");
-    expect(await logs("-c", "one", "--tail=2")).toBe("one 2\none 3\n");
+    await says("two\n", "talker", "-c", "two");
+    await says("one 2\none 3\n", "talker", "-c", "one", "--tail=2");
     // Begun before the run ends: whoever follows later follows the run after it.
     const following = await follow("talker", "one");
     await exec("talker", "sh", "-c", "touch /tmp/go");
@@ -213,16 +231,17 @@ describe("the test node, by kubectl", () => {
     await eventually(
       () => get("pod", "talker", "{.status.containerStatuses[0].restartCount}"),
       (count) => count === "1",
-      20_000,
+      60_000,
     );
-    expect(await logs("-c", "one", "-p")).toBe("one 1\none 2\none 3\ngone\n");
+    await says("one 1\none 2\none 3\ngone\n", "talker", "-c", "one", "-p");
     expect(await get("pod", "talker", "{.status.containerStatuses[0].lastState.terminated.exitCode}")).toBe("1");
   });
 
   test("init containers in order, a sidecar that stays and is waited for, and its end after the others", async () => {
+    await fresh("ordered");
     await apply(
       pod("ordered", {
-        terminationGracePeriodSeconds: 10,
+        terminationGracePeriodSeconds: 20,
         initContainers: [
           busybox("first", "echo first >> /all/log", { volumeMounts: [{ name: "all", mountPath: "/all" }] }),
           busybox(
@@ -249,9 +268,13 @@ describe("the test node, by kubectl", () => {
               volumeMounts: [{ name: "all", mountPath: "/all" }],
             },
           ),
-          busybox("witness", "trap 'sleep 1; cat /all/log; exit 0' TERM; echo up; while :; do sleep 0.1; done", {
-            volumeMounts: [{ name: "all", mountPath: "/all" }],
-          }),
+          // It waits for the other one's end, however slow that is, and longer, to see whether the sidecar ends too.
+          busybox(
+            "witness",
+            `trap 'for i in $(seq 100); do grep -q "main ends" /all/log && break; sleep 0.1; done; sleep 1; cat /all/log; exit 0' TERM
+            echo up; while :; do sleep 0.1; done`,
+            { volumeMounts: [{ name: "all", mountPath: "/all" }] },
+          ),
         ],
         volumes: [{ name: "all", emptyDir: {} }],
       }),
@@ -260,19 +283,21 @@ describe("the test node, by kubectl", () => {
     const read = async () =>
       (await must(["exec", "-n", "foo", "ordered", "-c", "witness", "--", "cat", "/all/log"])).trim().split("\n");
     // A container without a probe is ready when it is started, maybe before it has said so itself.
-    const { seen: log } = await eventually(read, (lines) => lines.length === 6, 10_000);
+    const { seen: log } = await eventually(read, (lines) => lines.length === 6, 30_000);
     expect(log.slice(0, 4)).toEqual(["first", "side", "up", "last"]);
     expect(log.slice(4).sort()).toEqual(["hook", "main"]);
     const following = await follow("ordered", "witness");
-    await must(["delete", "pod", "-n", "foo", "ordered", "--timeout=30s"]);
+    await must(["delete", "pod", "-n", "foo", "ordered", "--timeout=90s"]);
     expect((await following.ended).trim().split("\n").at(-1)).toBe("main ends");
   });
 
   test("what is missing keeps a pod waiting, says so, and lets it go on when it comes", async () => {
+    await must(["delete", "secret", "later", "-n", "foo", "--ignore-not-found"]);
+    await fresh("waits", "unknown", "crashes");
     await apply(
       pod("waits", {
         containers: [
-          busybox("c", "exec sleep 31536", {
+          busybox("c", stay, {
             env: [{ name: "A", valueFrom: { secretKeyRef: { name: "later", key: "a" } } }],
           }),
         ],
@@ -285,26 +310,31 @@ describe("the test node, by kubectl", () => {
     await eventually(
       () => waiting("waits"),
       (text) => text.includes('secret \\"later\\" not found'),
-      20_000,
+      60_000,
     );
     await eventually(
       () => waiting("unknown"),
       (text) => text.includes("ErrImageNeverPull") && text.includes("nobody/knows"),
-      20_000,
+      60_000,
     );
     await eventually(
       () => waiting("crashes"),
       (text) => text.includes("CrashLoopBackOff"),
-      20_000,
+      60_000,
     );
     expect(await get("pod", "crashes", "{.status.containerStatuses[0].lastState.terminated.exitCode}")).toBe("7");
-    expect(await must(["describe", "pod", "-n", "foo", "waits"])).toContain("FailedMount");
+    await eventually(
+      () => must(["describe", "pod", "-n", "foo", "waits"]),
+      (text) => text.includes("FailedMount"),
+      30_000,
+    );
     await must(["create", "secret", "generic", "later", "-n", "foo", "--from-literal=a=b"]);
     await ready("waits");
     expect((await exec("waits", "sh", "-c", "echo $A")).stdout).toBe("b\n");
   });
 
   test("tokens of the audience asked for, and of the account; other users' capabilities", async () => {
+    await fresh("account");
     const tables = "iptables -t nat -A OUTPUT -p tcp --dport 81 -j REDIRECT --to-ports 80";
     const security = (user: number, add: readonly string[]) => ({
       securityContext: { runAsUser: user, capabilities: { add, drop: ["ALL"] } },
@@ -313,7 +343,7 @@ describe("the test node, by kubectl", () => {
       pod("account", {
         initContainers: [busybox("may", tables, security(0, ["NET_ADMIN", "NET_RAW"]))],
         containers: [
-          busybox("c", `${tables} && echo ruled || echo refused; exec sleep 31536`, {
+          busybox("c", `${tables} && echo ruled || echo refused; ${stay}`, {
             ...security(1337, ["NET_ADMIN"]),
             volumeMounts: [{ name: "token", mountPath: "/var/run/secrets/tokens" }],
           }),
@@ -331,7 +361,11 @@ describe("the test node, by kubectl", () => {
       }),
     );
     await ready("account");
-    expect(await must(["logs", "-n", "foo", "account"])).toContain("refused");
+    await eventually(
+      () => must(["logs", "-n", "foo", "account"]),
+      (text) => text.includes("refused"),
+      20_000,
+    );
     const token = (await exec("account", "cat", "/var/run/secrets/tokens/istio-token")).stdout;
     const review = {
       apiVersion: "authentication.k8s.io/v1",
@@ -351,21 +385,25 @@ describe("the test node, by kubectl", () => {
   });
 
   test("a Job runs to its end; a failed liveness probe starts a container anew", async () => {
-    const sidecar = busybox("side", "exec sleep 31536", { restartPolicy: "Always" });
+    await must([
+      ...["delete", "job", "once", "-n", "foo", "--ignore-not-found", "--cascade=foreground", "--timeout=60s"],
+    ]);
+    await fresh("sick");
+    const sidecar = busybox("side", stay, { restartPolicy: "Always" });
     const spec = { restartPolicy: "Never", initContainers: [sidecar], containers: [busybox("c", "echo done")] };
     const template = { spec: { terminationGracePeriodSeconds: 1, ...spec } };
     await apply(
       { apiVersion: "batch/v1", kind: "Job", metadata: { name: "once", namespace: "foo" }, spec: { template } },
       pod("sick", {
         containers: [
-          busybox("c", "exec sleep 31536", {
+          busybox("c", stay, {
             livenessProbe: { tcpSocket: { port: 9 }, periodSeconds: 1, failureThreshold: 2 },
           }),
         ],
       }),
     );
-    await must(["wait", "-n", "foo", "--for=condition=Complete", "job/once", "--timeout=60s"]);
-    expect(await must(["logs", "-n", "foo", "job/once", "-c", "c"])).toBe("done\n");
+    await must(["wait", "-n", "foo", "--for=condition=Complete", "job/once", "--timeout=120s"]);
+    await says("done\n", "job/once", "-c", "c");
     const once = ["get", "pods", "-n", "foo", "-l", "job-name=once", "-o"];
     const ends =
       "jsonpath={.items[0].status.phase} {.items[0].status.initContainerStatuses[0].state.terminated.exitCode}";
@@ -373,7 +411,7 @@ describe("the test node, by kubectl", () => {
     await eventually(
       () => get("pod", "sick", "{.status.containerStatuses[0].restartCount}"),
       (count) => Number(count) > 0,
-      30_000,
+      60_000,
     );
   });
 
@@ -387,31 +425,38 @@ describe("the test node, by kubectl", () => {
       "-o",
       "jsonpath={.data.Corefile}",
     ]);
+    // Once only: with the same zone twice it would be refused.
     const data = {
-      Corefile: `${corefile}\nmade.test:53 {\n  template IN A {\n    answer "{{ .Name }} 60 IN A 192.0.2.7"\n  }\n}\n`,
+      Corefile: `${corefile.split("\nmade.test:53")[0]}\nmade.test:53 {\n  template IN A {\n    answer "{{ .Name }} 60 IN A 192.0.2.7"\n  }\n}\n`,
     };
     await must(["patch", "configmap", "coredns", "-n", "kube-system", "-p", JSON.stringify({ data })]);
     await eventually(
       async () => (await exec("sleep", "getent", "ahostsv4", "x.made.test")).stdout,
       (text) => text.startsWith("192.0.2.7"),
-      30_000,
+      90_000,
     );
   });
 
   test("a deleted namespace takes its pods along, and their processes", async () => {
-    await must(["delete", "namespace", "foo", "--timeout=90s"]);
+    await must(["delete", "namespace", "foo", "--ignore-not-found", "--timeout=180s"]);
     const folder = join(ground.folder, "nodes");
-    const mine = processes().filter((line) => line.includes(folder) || line.includes("sleep 31536"));
-    expect(mine.filter((line) => !line.includes("node-main"))).toEqual([]);
+    const mine = () => processes().filter((line) => line.includes(folder) || line.includes(stay.replace("exec ", "")));
+    await eventually(
+      async () => mine().filter((line) => !line.includes("node-main")),
+      (left) => left.length === 0,
+      20_000,
+    );
   });
 });
 
 test("nothing is left when whoever started it is killed", async ({ skip }) => {
   if (missing) skip(missing);
+  // Of this run alone, whatever runs beside it.
+  const cluster = `left-behind-${process.pid}`;
   const script = `
     import { startTestNetwork } from "${root}/checks/kubernetes/node/network.ts";
     import { Scope } from "${root}/src/base/index.ts";
-    const network = await startTestNetwork({ clusters: ["left-behind"] }, new Scope());
+    const network = await startTestNetwork({ clusters: ["${cluster}"] }, new Scope());
     console.log("up");
     setInterval(() => {}, 1000);`;
   const hooks = join(root, "checks/kubernetes/typescript.mjs");
@@ -420,13 +465,13 @@ test("nothing is left when whoever started it is killed", async ({ skip }) => {
   });
   await new Promise((up) => child.stdout.once("data", up));
   const left = () =>
-    processes().filter((line) => line.includes("router-left-behind") || line.includes("left-behind-node"));
+    processes().filter((line) => line.includes(`router-${cluster}`) || line.includes(`${cluster}-node`));
   expect(left().length).toBeGreaterThan(0);
   child.kill("SIGKILL");
   await eventually(
     async () => left(),
     (lines) => lines.length === 0,
-    10_000,
+    30_000,
   );
 });
 

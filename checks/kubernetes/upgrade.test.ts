@@ -11,7 +11,7 @@ import {
   startExample,
   variables,
 } from "./install-steps.ts";
-import { compareInventories, type Inventory, takeInventory } from "./inventory.ts";
+import { becomes, type Inventory, inventoryAtRest, takeInventory } from "./inventory.ts";
 
 const missing = missingForClusters();
 const both = "--context $CTX_CLUSTER1 --context $CTX_CLUSTER2";
@@ -43,14 +43,14 @@ describe("a revision beside another, and in its place", { retry: 0 }, () => {
   const before = new Map<string, Inventory>();
   beforeAll(async () => {
     clusters = await takeClusters();
-    for (const context of clusters.contexts) before.set(context, await takeInventory(clusters, context));
+    for (const context of clusters.contexts) before.set(context, await inventoryAtRest(clusters, context));
     await makeCertificates(clusters);
     await createCacerts(clusters);
     await install(clusters);
     await startExample(clusters);
     await clusters.must(variables + directEntry);
     await expectAnswer(clusters);
-  }, 600_000);
+  }, 900_000);
   afterAll(() => clusters?.stop());
 
   /** Whom the proxies of the pods that an app's label selects ask. */
@@ -86,87 +86,94 @@ describe("a revision beside another, and in its place", { retry: 0 }, () => {
         expect(await asked(context, "isthmus-system", app)).toEqual(["isthmus.isthmus-system.svc:15012"]);
     }
     await noCallFailed();
-  }, 400_000);
+  }, 600_000);
 
   test("a namespace that is labelled with it gets its proxies when pods are made anew", async () => {
     for (const { context, namespace, deployment } of example) {
       await clusters.must(
         `kubectl label --context=${context} namespace ${namespace} istio-injection- istio.io/rev=canary
          kubectl rollout restart --context=${context} -n ${namespace} deployment/${deployment}
-         kubectl rollout status --context=${context} -n ${namespace} deployment/${deployment} --timeout=120s`,
-        { timeoutMs: 150_000 },
+         kubectl rollout status --context=${context} -n ${namespace} deployment/${deployment} --timeout=180s`,
+        { timeoutMs: 240_000 },
       );
       await eventually(
         () => asked(context, namespace, deployment),
         (all) => all.length === 1 && all[0] === "isthmus-canary.isthmus-system.svc:15012",
-        60_000,
+        120_000,
       );
     }
     await expectAnswer(clusters);
-  }, 400_000);
+  }, 600_000);
 
   test("made the default, gateways move to it without a failed call, and what stays behind is told", async () => {
     // Answers that have come once more are of the new pods.
     await eventually(
       () => caller.calls(),
       ({ answered, failed }) => answered > 0 && failed.length === 0,
-      30_000,
+      60_000,
     );
-    const said = await clusters.must(upgrade, { timeoutMs: 300_000 });
+    const said = await clusters.must(upgrade, { timeoutMs: 400_000 });
     for (const context of clusters.contexts)
       for (const app of ["isthmus-ingressgateway", "isthmus-egressgateway"])
         await eventually(
           () => asked(context, "isthmus-system", app),
           (all) => all.length === 1 && all[0] === "isthmus-canary.isthmus-system.svc:15012",
-          60_000,
+          120_000,
         );
     await noCallFailed();
     expect(said).toContain('still on "default": foo: 1 pod (caller-');
     await expectAnswer(clusters);
-  }, 500_000);
+  }, 800_000);
 
   test("istio-injection=enabled means the new one now, and each pod gets one proxy", async () => {
-    await clusters.must(`
+    await clusters.must(
+      `
       kubectl create --context=$CTX_CLUSTER1 namespace later
       kubectl label --context=$CTX_CLUSTER1 namespace later istio-injection=enabled
       kubectl apply --context=$CTX_CLUSTER1 -n later -f samples/sleep/sleep.yaml
-      kubectl rollout status --context=$CTX_CLUSTER1 -n later deployment/sleep --timeout=90s`);
+      kubectl rollout status --context=$CTX_CLUSTER1 -n later deployment/sleep --timeout=180s`,
+      { timeoutMs: 240_000 },
+    );
     expect(await asked("$CTX_CLUSTER1", "later", "sleep")).toEqual(["isthmus-canary.isthmus-system.svc:15012"]);
-    await clusters.must("kubectl delete --context=$CTX_CLUSTER1 namespace later --timeout=60s");
+    await clusters.must("kubectl delete --context=$CTX_CLUSTER1 namespace later --timeout=110s");
   });
 
   test("the old one is not removed while a pod uses it", async () => {
-    const { code, stdout, stderr } = await clusters.sh(`${upgrade} --remove-old`, { timeoutMs: 300_000 });
+    const { code, stdout, stderr } = await clusters.sh(`${upgrade} --remove-old`, { timeoutMs: 400_000 });
     expect(code, stdout + stderr).not.toBe(0);
     expect(stdout + stderr).toContain('revision "default" is still in use');
     expect(
       await clusters.must("kubectl get --context=$CTX_CLUSTER1 -n isthmus-system deployment isthmus -o name"),
     ).toBe("deployment.apps/isthmus");
-  }, 400_000);
+  }, 600_000);
 
   test("with the last pod moved it is removed, and no call fails", async () => {
     await clusters.must(
       `kubectl rollout restart --context=$CTX_CLUSTER1 -n foo deployment/caller
-       kubectl rollout status --context=$CTX_CLUSTER1 -n foo deployment/caller --timeout=90s`,
+       kubectl rollout status --context=$CTX_CLUSTER1 -n foo deployment/caller --timeout=180s`,
+      { timeoutMs: 240_000 },
     );
     await eventually(
       () => asked("$CTX_CLUSTER1", "foo", "caller"),
       (all) => all.length === 1 && all[0] === "isthmus-canary.isthmus-system.svc:15012",
-      60_000,
+      120_000,
     );
     caller = await startCaller(clusters);
-    await clusters.must(`${upgrade} --remove-old`, { timeoutMs: 300_000 });
+    await clusters.must(`${upgrade} --remove-old`, { timeoutMs: 400_000 });
     for (const context of clusters.contexts) {
-      const left = await takeInventory(clusters, context);
       // A gateway's Deployment keeps what it was before, without pods, to be rolled back to.
-      const old = [...left].filter(
-        ([name, text]) => text.includes('"isthmus.dev/revision":"default"') && !name.startsWith("ReplicaSet."),
-      );
-      expect(old.map(([name]) => name)).toEqual([]);
+      const old = async () =>
+        [...(await takeInventory(clusters, context))]
+          .filter(
+            ([name, text]) => text.includes('"isthmus.dev/revision":"default"') && !name.startsWith("ReplicaSet."),
+          )
+          .map(([name]) => name);
+      // Pods end after what they were of is gone.
+      await eventually(old, (names) => names.length === 0, 60_000);
     }
     await noCallFailed();
     await expectAnswer(clusters);
-  }, 500_000);
+  }, 800_000);
 
   test("uninstalled, the clusters are as they were", async () => {
     await clusters.must(
@@ -177,14 +184,9 @@ describe("a revision beside another, and in its place", { retry: 0 }, () => {
       kubectl delete --context=$CTX_CLUSTER1 namespace isthmus-system --ignore-not-found
       kubectl delete --context=$CTX_CLUSTER2 namespace isthmus-system --ignore-not-found`,
       {
-        timeoutMs: 300_000,
+        timeoutMs: 500_000,
       },
     );
-    for (const context of clusters.contexts)
-      await eventually(
-        async () => compareInventories(before.get(context)!, await takeInventory(clusters, context)),
-        (lines) => lines.length === 0,
-        30_000,
-      );
-  }, 400_000);
+    for (const context of clusters.contexts) await becomes(clusters, context, before.get(context)!);
+  }, 800_000);
 });

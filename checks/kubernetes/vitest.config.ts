@@ -9,8 +9,8 @@ export default defineConfig({
     maxWorkers: 1,
     // Whole programs on a machine that others use too. The tally names what needed the second run, and why.
     retry: 1,
-    testTimeout: 180_000,
-    hookTimeout: 300_000,
+    testTimeout: 300_000,
+    hookTimeout: 600_000,
     reporters: ["verbose", "./checks/tally.ts"],
   },
 });

@@ -22,7 +22,7 @@ export interface ObjectName {
 export const clusters = ["cluster1", "cluster2"] as const;
 
 /** How long news may take from an object that was applied to the last proxy. */
-const settleMs = 30_000;
+const settleMs = 60_000;
 
 /** What of `/debug/syncz` is looked at. */
 interface Synced {
@@ -65,7 +65,7 @@ export class ScenarioLab {
     const gateways = ["--egress-gateway", "cluster1"];
     const up = await isthmus(
       ["lab", "up", "--name", name, "--mode", "netns", "--data-plane", dataPlane, ...gateways, "-f", castFolder],
-      { timeoutMs: 180_000 },
+      { timeoutMs: 300_000 },
     );
     if (up.code !== 0) {
       await isthmus(["lab", "down", "--name", name]);

@@ -8,7 +8,7 @@ import { NewLines } from "./new-lines.ts";
 import { homeOf } from "./places.ts";
 
 /** How long logs may come after what they tell of. */
-const logMs = 3_000;
+const logMs = 10_000;
 const logPollMs = 25;
 
 /** Runs one scenario and takes away all that it brought. Throws with everything that was not as it should be. */
@@ -102,8 +102,14 @@ class ScenarioRun {
     if (!event.kill) await this.settle();
     if (event.waitMs !== undefined) await sleep(event.waitMs);
     for (const [cluster, words] of Object.entries(event.tells ?? {})) {
-      const problems = await this.#lab.problems(cluster);
-      if (problems.some((problem) => holds(problem, words))) continue;
+      const until = performance.now() + logMs;
+      let problems = await this.#lab.problems(cluster);
+      const isTold = () => problems.some((problem) => holds(problem, words));
+      while (!isTold() && performance.now() < until) {
+        await sleep(100);
+        problems = await this.#lab.problems(cluster);
+      }
+      if (isTold()) continue;
       const told = problems.map((problem) => `  ${problem}`).join("\n");
       throw new Error(
         `${cluster} must tell of ${JSON.stringify(words)}, tells of ${problems.length} problems\n${told}`,

@@ -7,10 +7,11 @@ export default defineConfig({
     include: ["checks/scenarios/run/*.test.ts"],
     fileParallelism: false,
     maxWorkers: 1,
-    testTimeout: 90_000,
+    // Longer than all waits of a scenario: one that is over time goes on in the lab that it shares.
+    testTimeout: 300_000,
     // Shares, times and health hang on a machine that others use too. The tally names what needed the second run, and why.
     retry: 1,
-    hookTimeout: 200_000,
+    hookTimeout: 400_000,
     reporters: ["verbose", "./checks/tally.ts"],
   },
 });

@@ -50,12 +50,15 @@ export interface ControlPlane {
   contextAt(server: string, name?: string): Context;
   /** kubectl as cluster-admin at the place itself. */
   kubectl(args: readonly string[], input?: string): Promise<Finished>;
-  /** Resolves when the API server says that it is ready; throws with its last words after a minute. */
+  /** Resolves when the API server says that it is ready; throws with its last words after `patienceMs`. */
   ready(): Promise<void>;
   /** Forgets etcd's history up to now: what somebody has seen before can then not be gone on from. */
   compact(): Promise<void>;
   stop(): Promise<void>;
 }
+
+/** Beside other work a control plane takes its time, and what stands on it, in hooks, is not tried a second time. */
+const patienceMs = 180_000;
 
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
   const { name, machinery, folder, place, serviceCidr = "10.96.0.0/16" } = options;
@@ -78,11 +81,11 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   };
   const kubectl = (args: readonly string[], input?: string) =>
     run([...place.enter, ...machinery.kubectl, "--kubeconfig", files.admin, ...args], {
-      timeoutMs: 60_000,
+      timeoutMs: 200_000,
       ...(input === undefined ? {} : { input }),
     });
   const ready = async () => {
-    const deadline = Date.now() + 60_000;
+    const deadline = Date.now() + patienceMs;
     for (;;) {
       const answer = await kubectl(["get", "--raw=/readyz", "--request-timeout=5s"]);
       if (answer.code === 0) return;
@@ -137,7 +140,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
 
 /** Nothing can run in a namespace before its account `default` is there, which the controllers make. */
 async function defaultAccount(kubectl: ControlPlane["kubectl"], controllers: GroundProgram): Promise<void> {
-  const deadline = Date.now() + 60_000;
+  const deadline = Date.now() + patienceMs;
   while ((await kubectl(["get", "serviceaccount", "default", "-n", "default"])).code !== 0) {
     if (!controllers.running) throw new Error(`kube-controller-manager has ended:\n${controllers.lastWords()}`);
     if (Date.now() > deadline) throw new Error(`no account "default" yet:\n${controllers.lastWords()}`);

@@ -115,7 +115,7 @@ async function installCoreDns(plane: ControlPlane): Promise<void> {
   const applied = await plane.kubectl(["apply", "-f", "-"], JSON.stringify(list));
   if (applied.code !== 0) throw new Error(`CoreDNS of ${plane.name}: ${applied.stderr}`);
   const there = await plane.kubectl([
-    ...["rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=60s"],
+    ...["rollout", "status", "deployment/coredns", "-n", "kube-system", "--timeout=180s"],
   ]);
   if (there.code !== 0) throw new Error(`CoreDNS of ${plane.name} does not come up: ${there.stdout}${there.stderr}`);
 }

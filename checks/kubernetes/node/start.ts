@@ -34,7 +34,7 @@ export interface TestNodes {
 /** This package's folder. */
 const root = join(import.meta.dirname, "../../..");
 /** Until every node is registered and its rules are in force. */
-const readyMs = 60_000;
+const readyMs = 180_000;
 
 type Word =
   | { readonly kind: "ready" }
