@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync,
 import { createServer } from "node:net";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
-import { onTestFinished, type TestContext } from "vitest";
+import { onTestFailed, onTestFinished, type TestContext } from "vitest";
 import { askDns, parseVersion, type Version } from "../../src/install/index.ts";
 
 /** A real CoreDNS on this machine. */
@@ -49,6 +49,7 @@ export function runCoredns(binary: Coredns, text: string): Running {
       resolve();
     });
   });
+  onTestFailed(() => console.error(`CoreDNS ${binary.name}, ended with ${code}, said:\n${output}`));
   onTestFinished(async () => {
     if (code === undefined) child.kill("SIGKILL");
     await gone;
