@@ -50,8 +50,8 @@ export function mostBytesOf(fields: readonly string[]): number {
 }
 
 /**
- * Makes the header blocks of one connection (RFC 7541). Strings are written plain, not in Huffman's code: that would save a
- * fifth of what is not in the table, and cost more time than all the rest.
+ * Makes the header blocks of one connection (RFC 7541). Strings are written plain, not in Huffman's code: that saves a
+ * part of what is not in the table, and takes a loop over each letter of it.
  */
 export class HpackEncoder {
   #capacity: number = defaults.headerTableSize;
