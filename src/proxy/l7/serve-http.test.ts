@@ -9,6 +9,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import { connect, createServer as createTcpServer, type Socket, type Server as TcpServer } from "node:net";
+import type { Readable } from "node:stream";
 import { afterEach, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
 import { everythingTo, managerOf, type Rig, startRig, TestUpstream, tableOf, talk } from "./testing/rig.ts";
@@ -721,6 +722,43 @@ describe("HTTP/2", () => {
     socket.write(frame(6, 1, 0, Buffer.alloc(8)));
     await expect.poll(() => closed).toBe(true);
     expect(got.includes(goawayOf(3))).toBe(true);
+  });
+
+  test("large bodies keep their bytes, both ways and through both codecs, however slowly they are read", async () => {
+    // No two pieces of it are alike, so that bytes of another read would show.
+    const body = Buffer.alloc(3_000_000);
+    for (let at = 0; at + 4 <= body.length; at += 4) body.writeUInt32LE(at, at);
+    const slowly = async (stream: Readable): Promise<Buffer> => {
+      const pieces: Buffer[] = [];
+      // Nothing is read at first, so that the windows close.
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      for await (const piece of stream) {
+        pieces.push(piece as Buffer);
+        if (pieces.length % 20 === 0) await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+      return Buffer.concat(pieces);
+    };
+    const http1 = await backend((request, response) => void slowly(request).then((got) => response.end(got)));
+    const http2 = await http2Backend((stream) => {
+      void slowly(stream).then((got) => {
+        stream.respond({ ":status": 200 });
+        stream.end(got);
+      });
+    });
+    const behind = new TestUpstream("app", [http1]);
+    rig = await startRig({ table: everythingTo("app"), clusters: [behind] });
+    const session = http2Client(rig.port);
+    for (const [port, protocol] of [
+      [http1, "http1"],
+      [http2, "http2"],
+    ] as const) {
+      const upstream = new TestUpstream("app", [port]);
+      upstream.httpProtocol = protocol;
+      rig.clusters.set("app", upstream);
+      const streams = [1, 2, 3].map(() => session.request({ ":method": "POST", ":authority": "a", ":path": "/" }));
+      for (const stream of streams) stream.end(body);
+      for (const got of await Promise.all(streams.map(slowly))) expect(got.equals(body), protocol).toBe(true);
+    }
   });
 
   test("a server that goes away before it began on a request is told as one, and another connection is made", async () => {

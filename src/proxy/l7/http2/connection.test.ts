@@ -1,6 +1,7 @@
 import { Duplex } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { ReadBuffers } from "../../l4/read-buffers.ts";
 import { Http2Connection, type Http2Events } from "./connection.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { codes, flags, frameTypes, preface } from "./frames.ts";
@@ -254,7 +255,7 @@ describe("two sides of a connection", () => {
   });
 });
 
-/** A server with a wire of its own, fed by hand; what it said is in `frames`. */
+/** A server with a wire of its own, fed by hand; what it said is in `frames`, and of DATA in `data`. */
 function fed(events: Partial<Http2Events> = {}) {
   const frames: Array<{
     readonly type: number;
@@ -262,10 +263,11 @@ function fed(events: Partial<Http2Events> = {}) {
     readonly stream: number;
     readonly payload: Buffer;
   }> = [];
+  const data: Buffer[] = [];
   const told = new FrameReader({
     onFrame: (type, has, stream, payload) => frames.push({ type, flags: has, stream, payload: Buffer.from(payload) }),
     onDataBegin() {},
-    onData() {},
+    onData: (bytes) => data.push(Buffer.from(bytes)),
     onDataEnd() {},
   });
   const socket = new Duplex({
@@ -278,7 +280,7 @@ function fed(events: Partial<Http2Events> = {}) {
   const server = sideOf("server", socket, { events });
   server.start();
   const give = (...parts: readonly Buffer[]) => void socket.emit("data", Buffer.concat(parts));
-  return { server, frames, give };
+  return { server, frames, data, give };
 }
 
 function frame(type: number, has: number, stream: number, payload: Buffer | readonly number[] = []): Buffer {
@@ -367,6 +369,34 @@ describe("what ends a connection", () => {
       frames.filter(({ type, stream }) => type === frameTypes.windowUpdate && stream === 0).length,
     ).toBeGreaterThan(1);
   });
+
+  for (const [it, window] of [
+    ["go out", [0, 4, 0, 1, 0, 0]],
+    ["wait for the window", [0, 4, 0, 0, 0, 0]],
+  ] as const) {
+    test(`bytes that ${it} are the caller's again after the call`, () => {
+      let opened: Http2Stream | undefined;
+      const { server, data, give } = fed({
+        onStream: (stream) => {
+          opened = stream;
+        },
+      });
+      give(preface, frame(frameTypes.settings, 0, 0, window), frame(1, 5, 1, get));
+      opened!.fields([":status", "200"], false);
+      // What all plain sockets are read into: the next read writes over it.
+      const { first: shared } = new ReadBuffers(new Duplex());
+      for (const length of [3, 5000, 40_000]) {
+        shared.fill(length % 256, 0, length);
+        opened!.data(shared.subarray(0, length));
+        shared.fill(0);
+      }
+      give(frame(frameTypes.windowUpdate, 0, 1, [0, 1, 0, 0]));
+      opened!.end(undefined);
+      server.writer.flush();
+      const expected = [3, 5000, 40_000].map((length) => Buffer.alloc(length, length % 256));
+      expect(Buffer.concat(data).equals(Buffer.concat(expected))).toBe(true);
+    });
+  }
 
   test("a stream's own fault ends it alone, and counts", () => {
     const counted: string[] = [];
