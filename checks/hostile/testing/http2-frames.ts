@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { frame } from "../../../src/proxy/l7/testing/http2-frame.ts";
 import { dial } from "./mesh.ts";
 
 /* HTTP/2 frames by hand (RFC 9113 §6): a library would keep us from what an attacker does. */
@@ -18,14 +19,7 @@ export const types = {
 export const endStream = 1;
 export const endHeaders = 4;
 
-export function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-}
+export { frame };
 
 export const uint32 = (value: number) => {
   const bytes = Buffer.alloc(4);

@@ -105,8 +105,10 @@ class Http2Server implements Swept {
         onGoaway: () => this.#finish(),
         onCounted: (what) => this.#count(what),
         onStreamClosed: () => this.#onStreamClosed(),
-        onEnded: () => {
+        onEnded: (why, broken) => {
           this.#ending = { kind: "lingering", sinceMs: this.#now() };
+          const { listener, remote } = connection;
+          if (broken) http.log.debug({ listener, remote, why }, "HTTP/2 connection ended for what its client did");
         },
       },
     });
@@ -247,10 +249,12 @@ class Http2Downstream implements Downstream, StreamHandler {
     this.handler?.onDownstreamDrain();
   }
 
-  onClosed(_end: StreamEnd): void {
+  onClosed(end: StreamEnd): void {
     const { handler } = this;
     this.handler = undefined;
-    if (this.#answer !== "whole") handler?.onDownstreamReset("DC", "downstream_remote_disconnect");
+    if (this.#answer === "whole") return;
+    if (end.kind === "lost" && end.broken) handler?.onDownstreamReset("DPE", "http2.protocol_error");
+    else handler?.onDownstreamReset("DC", "downstream_remote_disconnect");
   }
 
   #end(trailers: Headers | undefined): void {

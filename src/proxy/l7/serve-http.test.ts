@@ -12,6 +12,7 @@ import { connect, createServer as createTcpServer, type Socket, type Server as T
 import type { Readable } from "node:stream";
 import { afterEach, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
+import { frame } from "./testing/http2-frame.ts";
 import { everythingTo, managerOf, type Rig, startRig, TestUpstream, tableOf, talk } from "./testing/rig.ts";
 
 let rig: Rig | undefined;
@@ -681,14 +682,6 @@ describe("HTTP/2", () => {
     for (name of names) expect(await ask(session, {}), name).toMatchObject({ status: 200, body: "ok" });
   });
 
-  const frame = (type: number, flags: number, stream: number, payload = Buffer.alloc(0)) => {
-    const head = Buffer.alloc(9);
-    head.writeUIntBE(payload.length, 0, 3);
-    head[3] = type;
-    head[4] = flags;
-    head.writeUInt32BE(stream, 5);
-    return Buffer.concat([head, payload]);
-  };
   const hello = Buffer.concat([Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(4, 0, 0)]);
   // An HPACK literal without indexing: name and value of these lengths.
   const headersOf = Buffer.concat([Buffer.from([0x82, 0x86, 0x84, 0x41, 1]), Buffer.from("a")]);
@@ -780,6 +773,22 @@ describe("HTTP/2", () => {
     expect(rig.records[0]?.upstreamFailure).toContain("did not begin");
     expect(await talk(rig.port, get(), { until: "\r\n\r\n" })).toMatch(/ 200 /);
     expect(connections).toBe(2);
+  });
+
+  test("a request that is under way when its client breaks the protocol is told as the client's fault", async () => {
+    const port = await backend((_request, response) => void setTimeout(() => response.end("late"), 500));
+    const { rig } = await proxyTo(port);
+    const socket = connect(rig.port, "127.0.0.1");
+    let got = "";
+    socket.on("data", (bytes: Buffer) => {
+      got += bytes.toString("latin1");
+    });
+    socket.write(Buffer.concat([hello, frame(1, 5, 1, headersOf)]));
+    await expect.poll(() => rig.http.metrics.active, { interval: 5 }).toBe(1);
+    socket.write(frame(6, 0, 0, [1]));
+    await expect.poll(() => got).toContain("PING with 1 bytes in place of 8");
+    await expect.poll(() => rig.records).toMatchObject([{ flags: ["DPE"], details: "http2.protocol_error" }]);
+    socket.destroy();
   });
 
   test("more streams than are allowed at once are refused, and a client may try them again", async () => {

@@ -2,6 +2,7 @@ import { Duplex } from "node:stream";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ReadBuffers } from "../../l4/read-buffers.ts";
+import { frame } from "../testing/http2-frame.ts";
 import { Http2Connection, type Http2Events } from "./connection.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { codes, flags, frameTypes, preface } from "./frames.ts";
@@ -283,16 +284,6 @@ function fed(events: Partial<Http2Events> = {}) {
   return { server, frames, data, give };
 }
 
-function frame(type: number, has: number, stream: number, payload: Buffer | readonly number[] = []): Buffer {
-  const bytes = Buffer.from(payload);
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(bytes.length, 0, 3);
-  head[3] = type;
-  head[4] = has;
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, bytes]);
-}
-
 const hello = Buffer.concat([preface, frame(frameTypes.settings, 0, 0)]);
 /** `:method: GET`, `:scheme: http`, `:path: /`, `:authority: a`. */
 const get = [0x82, 0x86, 0x84, 0x41, 1, 97];
@@ -345,6 +336,7 @@ describe("what ends a connection", () => {
       expect(server.ended).toBe(true);
       const goaway = frames.find(({ type }) => type === frameTypes.goaway);
       expect(goaway?.payload.readUInt32BE(4)).toBe(code);
+      expect(goaway?.payload.toString("utf8", 8)).toMatch(/^\w.{9,}$/);
     });
     test(`${it}, a byte at a time, is the same`, () => {
       const { frames, give } = fed();

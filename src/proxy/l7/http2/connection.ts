@@ -33,8 +33,8 @@ export interface Http2Events {
   onCounted(what: Counted): void;
   /** A stream is through, however it ended. */
   onStreamClosed(stream: Http2Stream): void;
-  /** The connection carries nothing more; the socket goes after it. */
-  onEnded(why: string): void;
+  /** The connection carries nothing more; the socket goes after it. `broken` as of a stream that is lost with it. */
+  onEnded(why: string, broken: boolean): void;
 }
 
 /** A block of fields whose frames have not all come. */
@@ -170,7 +170,7 @@ export class Http2Connection implements FrameSink, StreamHome {
     this.#finish(codes.noError, "the connection was closed");
   }
 
-  /** Ends the connection because of what the peer did. */
+  /** Ends the connection because of what the peer did, and tells it what that was. */
   fail(code: number, message: string): void {
     this.#finish(code, message);
   }
@@ -494,21 +494,22 @@ export class Http2Connection implements FrameSink, StreamHome {
 
   #finish(code: number, why: string): void {
     if (this.ended) return;
-    this.writer.goaway(this.#lastPeerStream, code);
+    const broken = code !== codes.noError;
+    this.writer.goaway(this.#lastPeerStream, code, broken ? why : "");
     this.writer.flush();
     // What still comes is read and dropped, so that no reset overtakes what was said.
     this.#socket.resume();
     this.#socket.end();
-    this.#lost(why);
+    this.#lost(why, broken);
   }
 
-  #lost(why: string): void {
+  #lost(why: string, broken = false): void {
     if (this.ended) return;
     this.ended = true;
     this.#reader.stop();
     this.writer.flush();
-    for (const stream of [...this.#streams.values()]) stream.lose({ kind: "lost", why });
-    this.#options.events.onEnded(why);
+    for (const stream of [...this.#streams.values()]) stream.lose({ kind: "lost", why, broken });
+    this.#options.events.onEnded(why, broken);
   }
 }
 

@@ -144,10 +144,13 @@ export class FrameWriter {
     this.raw(payload);
   }
 
-  goaway(lastStream: number, code: number): void {
-    this.#head(8, frameTypes.goaway, 0, 0);
+  /** `words` are for whoever looks into the peer's logs (RFC 9113 §6.8). */
+  goaway(lastStream: number, code: number, words = ""): void {
+    const debug = Buffer.from(words);
+    this.#head(8 + debug.length, frameTypes.goaway, 0, 0);
     this.#uint32(lastStream);
     this.#uint32(code);
+    this.raw(debug);
   }
 
   flush(): void {

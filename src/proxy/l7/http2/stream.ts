@@ -9,8 +9,8 @@ export type StreamEnd =
   | { readonly kind: "reset"; readonly code: number }
   /** The peer said GOAWAY and that it never began on this one. */
   | { readonly kind: "refused" }
-  /** With the connection. */
-  | { readonly kind: "lost"; readonly why: string };
+  /** With the connection; `broken` when that was ended from here, because of what the peer did. */
+  | { readonly kind: "lost"; readonly why: string; readonly broken: boolean };
 
 /** What one side does with what comes on a stream. Bytes are its own for the length of the call only. */
 export interface StreamHandler {
